@@ -1,0 +1,148 @@
+package conf
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate/tidegate/core"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Each mistake is a file named after it, with the text a person gets beside it.
+func TestMistakesAreNamedWithTheirPlaceAndWhatIsAllowed(t *testing.T) {
+	t.Chdir("testdata/bad")
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("found %d bad files (%v)", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(file, ".yaml"), func(t *testing.T) {
+			_, _, err := Load(file)
+			if err == nil {
+				t.Fatal("a configuration with a mistake was accepted")
+			}
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("the error is %T, want Problems: %v", err, err)
+			}
+			got := err.Error() + "\n"
+			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Fatalf("(-want +got)\n%s", diff)
+			}
+			for _, p := range ps {
+				if p.Line < 1 || p.Column < 1 || p.File != file {
+					t.Errorf("no place in %+v", p)
+				}
+			}
+		})
+	}
+}
+
+func TestControllerDefaults(t *testing.T) {
+	c, a, err := Load("testdata/good/controller.yaml")
+	if err != nil || a != nil {
+		t.Fatalf("agent %v, error %v", a, err)
+	}
+	shop, old := c.Apps[0], c.Apps[1]
+	if got, want := shop.Policy.Latency, (core.LatencyPolicy{Requests: 15, Threshold: 500 * time.Millisecond, Breaches: 3, Quiet: 300 * time.Second}); got != want {
+		t.Errorf("latency defaults %+v, want those of the 2011 script %+v", got, want)
+	}
+	if shop.Policy.Busy.DownWindow != 10*time.Minute || shop.Policy.Busy.Target != 0.6 || shop.Policy.Busy.UpWindow != 5*time.Second {
+		t.Errorf("busy_ratio %+v", shop.Policy.Busy)
+	}
+	if shop.Servers[1].WarmURL != "http://10.0.0.2:8001/warm" || old.Servers[1].WarmURL != "http://10.0.0.2:8101/up" || old.Servers[0].WarmURL != "" {
+		t.Errorf("warm-up URLs %q %q %q", shop.Servers[1].WarmURL, old.Servers[1].WarmURL, old.Servers[0].WarmURL)
+	}
+	if shop.Policy.MaxWorkers != 16 || shop.Policy.MinWorkers != 1 || shop.Policy.Servers[1].MaxWorkers != 8 {
+		t.Errorf("sizes %+v", shop.Policy)
+	}
+}
+
+func TestAgentFileIsToldApart(t *testing.T) {
+	c, a, err := Load("testdata/good/agent.yaml")
+	if err != nil || c != nil || a.Node != "n1" || a.Apps[0].Max != 8 {
+		t.Fatalf("controller %v, agent %+v, error %v", c, a, err)
+	}
+}
+
+func TestSecretsPrintAsSecret(t *testing.T) {
+	s := Secret("hunter2hunter2hunter2")
+	text := fmt.Sprintf("%s %v %+v %#v %q", s, s, struct{ S Secret }{s}, s, s)
+	if strings.Contains(text, "hunter2") {
+		t.Fatalf("a secret was printed: %s", text)
+	}
+}
+
+func TestTokenFileIsRead(t *testing.T) {
+	dir := t.TempDir()
+	token := filepath.Join(dir, "token")
+	file := filepath.Join(dir, "agent.yaml")
+	text := "node: n1\nlisten: 0.0.0.0:9101\ntoken_file: " + token + "\napps:\n  - {name: a, marks: /m, gunicorn: {pid_file: /p}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for content, ok := range map[string]bool{"0123456789abcdef\n": true, "short\n": false, "two words 0123456789\n": false} {
+		if err := os.WriteFile(token, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := LoadAgent(file)
+		if (err == nil) != ok {
+			t.Errorf("token %q: error %v", content, err)
+		}
+		if ok && a.Token.Reveal() != strings.TrimSpace(content) {
+			t.Errorf("token %q read as %q", content, a.Token.Reveal())
+		}
+		if err != nil && strings.Contains(err.Error(), strings.TrimSpace(content)) {
+			t.Errorf("the error shows the token: %v", err)
+		}
+	}
+}
+
+// FuzzLoad: no text makes reading panic, and every accepted configuration is complete.
+func FuzzLoad(f *testing.F) {
+	for _, dir := range []string{"testdata/good", "testdata/bad"} {
+		files, err := filepath.Glob(dir + "/*.yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, a, err := Load(file)
+		if err == nil && (c == nil) == (a == nil) {
+			t.Fatalf("no error, controller %v, agent %v", c, a)
+		}
+		if c != nil && (c.Tick <= 0 || len(c.Apps) == 0 || c.Apps[0].Policy.Weight < 1) {
+			t.Fatalf("an incomplete configuration was accepted: %+v", c)
+		}
+	})
+}

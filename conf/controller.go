@@ -1,0 +1,167 @@
+package conf
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/core"
+)
+
+// Controller is a complete, validated configuration of `tidegate run`.
+type Controller struct {
+	// File is where it was read.
+	File string
+	// API is where the status API listens, Metrics an optional second address for /metrics, /healthz and /readyz only.
+	API, Metrics string
+	StateDir     string
+	// Tick is one turn of the loop.
+	Tick    time.Duration
+	SPOA    *SPOA
+	HAProxy *HAProxy
+	Nginx   *Nginx
+	Nodes   []Node
+	Apps    []App
+}
+
+// SPOA is where HAProxy's filter finds the agent.
+type SPOA struct {
+	Listen string
+	// Group owns a unix socket besides its owner, so that HAProxy's user can connect; "" leaves it.
+	Group string
+}
+
+// HAProxy is the runtime API of the HAProxy that is steered.
+type HAProxy struct {
+	Socket  string
+	Timeout time.Duration
+}
+
+// Nginx is the nginx whose include file is written.
+type Nginx struct {
+	Include, Config, Binary, Prefix, PIDFile string
+	MinMembership, MinWeights                time.Duration
+}
+
+// Node is a machine with a node agent.
+type Node struct {
+	Name, URL string
+	Token     Secret
+	Timeout   time.Duration
+}
+
+// App is one app: its policy for the core and its addresses for everyone else.
+type App struct {
+	Policy     core.AppPolicy
+	Backend    string
+	Upstream   *Upstream
+	StaleAfter time.Duration
+	Servers    []Server
+}
+
+// Upstream is the app's nginx upstream.
+type Upstream struct {
+	Name, Method, Zone string
+	Keepalive          int
+}
+
+// Server is one server's addresses. WarmURL is "" without a warm-up.
+type Server struct {
+	Name, Address, Node       string
+	WarmURL, WarmHost, WarmUA string
+	WarmTimeout               time.Duration
+	MinWorkers, ParkedWorkers int
+	MaxWorkers                int
+	AlwaysUp                  bool
+}
+
+// LoadController reads a controller configuration; the error is Problems when the file was readable.
+func LoadController(file string) (*Controller, error) {
+	var raw rawController
+	s, err := open(file, &raw)
+	if err != nil {
+		return nil, err
+	}
+	c := s.controller(&raw)
+	if err := s.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *source) controller(raw *rawController) *Controller {
+	c := &Controller{
+		File:     s.file,
+		API:      s.socket("api", raw.API, "unix:/run/tidegate/api.sock"),
+		StateDir: s.path("state_dir", raw.StateDir, "/var/lib/tidegate"),
+		Tick:     s.duration("tick", raw.Tick, 2*time.Second, 100*time.Millisecond, time.Minute),
+	}
+	if raw.Metrics != "" {
+		c.Metrics = s.hostPort("metrics", raw.Metrics, false)
+	}
+	if raw.SPOA != nil {
+		c.SPOA = &SPOA{Listen: s.socket("spoa.listen", raw.SPOA.Listen, "unix:/run/tidegate/spoa.sock"), Group: raw.SPOA.Group}
+	}
+	if h := raw.HAProxy; h != nil {
+		c.HAProxy = &HAProxy{
+			Socket:  s.socket("haproxy.socket", h.Socket, "unix:/run/haproxy/admin.sock"),
+			Timeout: s.duration("haproxy.timeout", h.Timeout, 2*time.Second, 100*time.Millisecond, 30*time.Second),
+		}
+	}
+	if n := raw.Nginx; n != nil {
+		c.Nginx = s.nginx(n)
+	}
+	nodes := map[string]bool{}
+	for i, n := range raw.Nodes {
+		key := index("nodes", i)
+		node := Node{
+			Name:    s.name(key+".name", n.Name),
+			URL:     s.httpURL(key+".url", n.URL, true),
+			Token:   s.token(key+".token_file", n.TokenFile),
+			Timeout: s.duration(key+".timeout", n.Timeout, time.Second, 50*time.Millisecond, 30*time.Second),
+		}
+		if nodes[n.Name] {
+			s.fail(key+".name", n.Name, "a name that no other node has")
+		}
+		nodes[n.Name] = true
+		c.Nodes = append(c.Nodes, node)
+	}
+	if len(raw.Apps) == 0 {
+		s.fail("apps", "", "at least one app")
+	}
+	seen := map[string]string{}
+	for i := range raw.Apps {
+		c.Apps = append(c.Apps, s.app(index("apps", i), &raw.Apps[i], c, nodes, seen))
+	}
+	return c
+}
+
+func (s *source) nginx(n *rawNginx) *Nginx {
+	out := &Nginx{
+		Include:       s.path("nginx.include", n.Include, ""),
+		Config:        s.path("nginx.config", n.Config, "/etc/nginx/nginx.conf"),
+		Binary:        n.Binary,
+		MinMembership: s.duration("nginx.min_membership", n.MinMembership, 2*time.Second, 0, 10*time.Minute),
+		MinWeights:    s.duration("nginx.min_weights", n.MinWeights, 10*time.Second, 0, time.Hour),
+	}
+	if n.Binary != "" && strings.Contains(n.Binary, "/") {
+		s.path("nginx.binary", n.Binary, "")
+	}
+	if n.Prefix != "" {
+		out.Prefix = s.path("nginx.prefix", n.Prefix, "")
+	}
+	if n.PIDFile != "" {
+		out.PIDFile = s.path("nginx.pid_file", n.PIDFile, "")
+	}
+	return out
+}
+
+// unique notes that value stands at key and fails when it stood elsewhere before.
+func (s *source) unique(seen map[string]string, kind, key, value string) {
+	if value == "" {
+		return
+	}
+	if before, ok := seen[kind+value]; ok {
+		s.fail(key, value, "a %s that is not used before (it is at %s)", kind, before)
+	}
+	seen[kind+value] = key
+}

@@ -1,0 +1,314 @@
+package core
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+)
+
+// Decide turns one observation into a plan and the memory for the next turn. It does not change its arguments. Apps of the
+// policy that the observation lacks keep their memory and get an empty plan; apps the policy lacks are forgotten.
+func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
+	old := m.clone()
+	next := Memory{Apps: make(map[string]AppMemory, len(p.Apps))}
+	seen := make(map[string]AppObs, len(o.Apps))
+	for _, a := range o.Apps {
+		seen[a.Name] = a
+	}
+	var plan Plan
+	for _, ap := range p.Apps {
+		am, known := old.Apps[ap.Name]
+		obs, observed := seen[ap.Name]
+		if !observed {
+			if known {
+				next.Apps[ap.Name] = am
+			}
+			plan.Apps = append(plan.Apps, AppPlan{Name: ap.Name})
+			continue
+		}
+		if !known {
+			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
+		}
+		out, am := decideApp(ap, am, obs, o.Now)
+		plan.Apps = append(plan.Apps, out)
+		next.Apps[ap.Name] = am
+	}
+	return plan, next
+}
+
+// seed gives each app its own sequence of choices.
+func seed(name string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return h.Sum64()
+}
+
+// turn is the work of one app in one turn.
+type turn struct {
+	p       AppPolicy
+	o       AppObs
+	now     time.Time
+	m       AppMemory
+	servers []view
+	hold    Code
+	reasons []Reason
+}
+
+// view is one server in a turn: what is wanted, what is seen, what is remembered.
+type view struct {
+	p       ServerPolicy
+	o       ServerObs
+	m       ServerMemory
+	met     bool
+	foreign bool
+}
+
+func decideApp(p AppPolicy, m AppMemory, o AppObs, now time.Time) (AppPlan, AppMemory) {
+	t := &turn{p: p, o: o, now: now, m: m}
+	t.meet()
+	t.holds()
+	if p.Strategy != Noop {
+		t.floor()
+		switch p.Strategy {
+		case Latency:
+			t.latency()
+		case BusyRatio:
+			t.busyRatio()
+		}
+	}
+	plan := AppPlan{Name: p.Name}
+	if p.Strategy != Noop {
+		plan.Actions = t.limit(t.lifecycle())
+		plan.Web = t.web()
+	}
+	t.m.Servers = make(map[string]ServerMemory, len(t.servers))
+	for i := range t.servers {
+		v := &t.servers[i]
+		if v.met {
+			t.m.Servers[v.p.Name] = v.m
+		}
+		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
+	}
+	plan.Reasons = t.reasons
+	return plan, t.m
+}
+
+func (t *turn) reason(code Code, server string, numbers map[string]float64, format string, args ...any) {
+	t.reasons = append(t.reasons, Reason{Code: code, App: t.p.Name, Server: server, Numbers: numbers, Sentence: fmt.Sprintf(format, args...)})
+}
+
+// meet pairs policy, observation and memory of each server, gives servers seen for the first time their initial state,
+// and recognises what humans and HAProxy restarts have changed.
+func (t *turn) meet() {
+	obs := make(map[string]ServerObs, len(t.o.Servers))
+	for _, s := range t.o.Servers {
+		obs[s.Name] = s
+	}
+	for _, sp := range t.p.Servers {
+		v := view{p: sp, o: obs[sp.Name]}
+		v.m, v.met = t.m.Servers[sp.Name]
+		if !v.met {
+			t.firstSight(&v)
+		} else {
+			t.recognise(&v)
+		}
+		t.servers = append(t.servers, v)
+	}
+}
+
+// firstSight waits until the server's present state is known, then takes the initial state from the policy or, without
+// one, accepts what is there: a restart without memory must not move anything.
+func (t *turn) firstSight(v *view) {
+	v.m.Phase = PhaseUnknown
+	serving := false
+	switch {
+	case t.p.Proxied:
+		if !v.o.Proxy.Known {
+			return
+		}
+		serving = v.o.Proxy.Admin == AdminReady && v.o.Proxy.Weight > 0
+	case t.p.Web:
+		serving = t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
+	}
+	v.met = true
+	v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}
+	if serving {
+		v.m.Phase, v.m.Step = PhaseServing, len(t.p.Ramp)
+	}
+	switch {
+	case v.p.AlwaysUp || v.p.Initial == "up":
+		v.m.Serve = true
+	case v.p.Initial == "down":
+		v.m.Serve = false
+	}
+	v.m.Workers = v.p.ParkedWorkers
+	if v.m.Serve {
+		v.m.Workers = max(v.p.MinWorkers, min(v.p.MaxWorkers, v.o.Pool.Ready))
+	}
+	if v.m.Serve != serving {
+		t.reason(CodeInitial, v.p.Name, nil, "%s is to be %s from the start (initial state or always_up) and is %s now", v.p.Name, updown(v.m.Serve), updown(serving))
+	}
+	t.recognise(v)
+}
+
+func updown(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+// recognise marks servers that a human holds, accepts servers that a human put into service, and remembers the HAProxy
+// process on which the state is ours.
+func (t *turn) recognise(v *view) {
+	ps := v.o.Proxy
+	if !t.p.Proxied || !ps.Known {
+		v.foreign = v.m.Phase == PhaseForeign
+		return
+	}
+	sameProcess := v.m.Process == t.o.Proxy.Process
+	switch ps.Admin {
+	case AdminMaint:
+		// Our parked servers have weight 0. A weight together with `disabled` in the configuration of a fresh process is
+		// nobody's order either.
+		v.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig)
+	case AdminDrain:
+		v.foreign = v.m.Phase != PhaseChecking && v.m.Phase != PhaseDraining && v.m.Phase != PhaseParking
+	default:
+		if sameProcess && ps.Weight > 0 && !v.m.Serve && (v.m.Phase == PhaseParked || v.m.Phase == PhaseForeign) {
+			v.m.Serve, v.m.Workers = true, max(v.p.MinWorkers, min(v.p.MaxWorkers, v.o.Pool.Ready))
+			t.reason(CodeInitial, v.p.Name, nil, "%s was put into service by someone else and counts as active from now on", v.p.Name)
+		}
+	}
+	was := v.m.Phase == PhaseForeign
+	switch {
+	case v.foreign && !was:
+		v.m.Phase, v.m.Since = PhaseForeign, t.now
+		t.reason(CodeForeign, v.p.Name, map[string]float64{"weight": float64(ps.Weight)}, "%s is in %s with weight %d, which tidegate did not order: a human holds it, it is left alone and not counted", v.p.Name, ps.Admin, ps.Weight)
+	case was && !v.foreign:
+		v.m.Phase, v.m.Since = PhaseParked, t.now
+		if ps.Admin == AdminReady {
+			v.m.Phase, v.m.Step, v.m.Weight, v.m.Seen = PhaseServing, len(t.p.Ramp), ps.Weight, true
+		}
+		t.reason(CodeForeignOver, v.p.Name, nil, "%s is no longer held by a human", v.p.Name)
+	}
+	if ps.Admin != AdminMaint || ps.Weight == 0 || v.foreign {
+		if !sameProcess && !v.foreign {
+			v.m.Seen, v.m.Human = false, false
+		}
+		if sameProcess || !t.restoring(v) {
+			v.m.Process = t.o.Proxy.Process
+		}
+	}
+}
+
+// restoring tells that the server was in service by our memory when HAProxy lost its run-time state.
+func (t *turn) restoring(v *view) bool {
+	return v.m.Serve && v.m.Phase.InService() && v.m.Process != "" && v.m.Process != t.o.Proxy.Process && v.o.Proxy.Admin == AdminMaint
+}
+
+// holds decides whether this turn's data may shrink anything, and reports when that changes.
+func (t *turn) holds() {
+	code, sentence := t.dataProblem()
+	t.hold = code
+	switch {
+	case code != "" && t.m.Hold != code:
+		t.reason(code, "", nil, "%s; nothing shrinks meanwhile", sentence)
+	case code == "" && t.m.Hold != "":
+		t.reason(CodeDataBack, "", nil, "all sources report again; scaling goes on")
+	}
+	t.m.Hold = code
+}
+
+func (t *turn) dataProblem() (Code, string) {
+	if t.p.Proxied && !t.o.Proxy.Known {
+		return CodeHoldNoData, "HAProxy's state cannot be read"
+	}
+	if t.p.Strategy == Latency && !t.o.Traffic.Known {
+		return CodeHoldNoData, "no timing comes from HAProxy's SPOE filter"
+	}
+	if t.o.Traffic.Known && t.p.ErrorStorm > 0 && t.o.Traffic.Errors > t.p.ErrorStorm {
+		return CodeHoldErrors, fmt.Sprintf("%.0f %% of the requests end in errors", 100*t.o.Traffic.Errors)
+	}
+	busy, running, managed := 0.0, 0, false
+	for i := range t.servers {
+		v := &t.servers[i]
+		if !v.p.Managed || !v.m.Phase.InService() {
+			continue
+		}
+		if !v.o.Pool.Known {
+			return CodeHoldNoData, fmt.Sprintf("the agent of %s does not report", v.p.Name)
+		}
+		managed = true
+		busy += v.o.Pool.Busy
+		running += v.o.Proxy.Current
+	}
+	if managed && busy == 0 && running > 2 {
+		return CodeHoldZero, fmt.Sprintf("no worker is reported busy while HAProxy has %d requests running", running)
+	}
+	return "", ""
+}
+
+// floor keeps always_up servers and the minimum number of servers wanted.
+func (t *turn) floor() {
+	wanted := 0
+	for i := range t.servers {
+		v := &t.servers[i]
+		if !v.met || v.foreign {
+			continue
+		}
+		if v.p.AlwaysUp && !v.m.Serve && !t.resting(v) {
+			t.want(v)
+			t.reason(CodeAlwaysUp, v.p.Name, nil, "%s must always serve and does not: it is brought in", v.p.Name)
+		}
+		if v.m.Serve {
+			wanted++
+		}
+	}
+	for i := range t.servers {
+		v := &t.servers[i]
+		if wanted >= t.p.MinServers {
+			return
+		}
+		if t.candidate(v) {
+			t.want(v)
+			wanted++
+			t.reason(CodeFloor, v.p.Name, map[string]float64{"min_servers": float64(t.p.MinServers)}, "fewer than %d servers are wanted: %s is brought in", t.p.MinServers, v.p.Name)
+		}
+	}
+}
+
+// want makes a server a serving one, with all its workers until the strategy says otherwise.
+func (t *turn) want(v *view) {
+	v.m.Serve = true
+	v.m.Workers = v.p.MaxWorkers
+	if t.p.Strategy == BusyRatio {
+		v.m.Workers = v.p.MinWorkers
+	}
+}
+
+// unwant makes a server a parked one.
+func (t *turn) unwant(v *view) {
+	v.m.Serve = false
+	v.m.Workers = v.p.ParkedWorkers
+}
+
+// candidate tells whether a server that is not wanted now can be brought in.
+func (t *turn) candidate(v *view) bool {
+	return v.met && !v.foreign && !v.m.Serve && !t.resting(v) && (!v.p.Managed || v.o.Pool.Known)
+}
+
+// resting tells that a server failed its warm-up not long ago.
+func (t *turn) resting(v *view) bool {
+	return !v.m.FailedAt.IsZero() && t.now.Sub(v.m.FailedAt) < t.p.RetryAfter
+}
+
+// choose draws one of the servers by the generator in the memory (splitmix64), so that the choice can be replayed.
+func (t *turn) choose(from []*view) *view {
+	t.m.Random += 0x9e3779b97f4a7c15
+	z := t.m.Random
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+	z ^= z >> 31
+	return from[z%uint64(len(from))]
+}

@@ -1,0 +1,91 @@
+package core
+
+import "fmt"
+
+// limit passes proposals or removes them; it never adds one. What a removed proposal would have remembered is forgotten,
+// so that it is proposed again in the next turn. It refuses
+//
+//   - whatever takes capacity away while the data are bad (a hold),
+//   - a server leaving when no more than MinServers would be left in service,
+//   - more than MaxOut of the capacity leaving within a minute (a single step is always allowed when nothing left before).
+func (t *turn) limit(proposals []proposal) []Action {
+	serving := 0
+	for i := range t.servers {
+		v := &t.servers[i]
+		if v.m.Serve && v.m.Phase.InService() && !v.foreign && (!t.p.Proxied || v.o.Proxy.Up) {
+			serving++
+		}
+	}
+	for len(t.m.Out) > 0 && t.now.Sub(t.m.Out[0].At) >= minute {
+		t.m.Out = t.m.Out[1:]
+	}
+	gone := 0.0
+	for _, o := range t.m.Out {
+		gone += o.Share
+	}
+	l := limiter{t: t, serving: serving, gone: gone}
+	var actions []Action
+	for _, pr := range proposals {
+		v := &t.servers[pr.index]
+		if pr.leaves && !l.passes(v, pr.out, true) {
+			continue
+		}
+		v.m = pr.next
+		for _, s := range pr.steps {
+			if s.out == 0 || l.passes(v, s.out, false) {
+				actions = append(actions, s.Action)
+			}
+		}
+	}
+	t.m.Limited = l.limited
+	return inOrder(actions)
+}
+
+// limiter is the account of one turn.
+type limiter struct {
+	t       *turn
+	serving int
+	gone    float64
+	limited bool
+}
+
+// passes tells whether a share of the capacity may leave now, and books it.
+func (l *limiter) passes(v *view, out float64, leaves bool) bool {
+	t := l.t
+	if t.hold != "" {
+		return false
+	}
+	if why := l.refuse(out, leaves); why != "" {
+		if !t.m.Limited && !l.limited {
+			t.reason(CodeLimited, v.p.Name, map[string]float64{"out_share": round2(out), "gone_share": round2(l.gone), "max_out": t.p.MaxOut, "serving": float64(l.serving)}, "%s is held back: %s", v.p.Name, why)
+		}
+		l.limited = true
+		return false
+	}
+	l.gone += out
+	t.m.Out = append(t.m.Out, OutPoint{t.now, out})
+	return true
+}
+
+func (l *limiter) refuse(out float64, leaves bool) string {
+	if leaves && l.serving < l.t.p.MinServers {
+		return fmt.Sprintf("only %d other servers are in service, and %d must be", l.serving, l.t.p.MinServers)
+	}
+	if l.gone > 0 && l.gone+out > l.t.p.MaxOut+1e-9 {
+		return fmt.Sprintf("%.0f %% of the capacity has left within a minute, and %.0f %% may", 100*l.gone, 100*l.t.p.MaxOut)
+	}
+	return ""
+}
+
+// inOrder sorts actions so that what adds capacity is carried out before what takes it away.
+func inOrder(actions []Action) []Action {
+	var out []Action
+	for _, shrink := range []bool{false, true} {
+		for _, a := range actions {
+			if (a.Kind == Drain || a.Kind == Park) == shrink {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package core
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Memory is what Decide keeps from one turn to the next. It is plain data: the controller saves it before it acts, so a
+// restart changes nothing.
+type Memory struct {
+	Apps map[string]AppMemory `json:"apps"`
+}
+
+// AppMemory is the memory of one app.
+type AppMemory struct {
+	// Since is when the app was first seen: the present state is the floor until the windows are full.
+	Since   time.Time               `json:"since"`
+	Servers map[string]ServerMemory `json:"servers"`
+	Latency LatencyMemory           `json:"latency"`
+	Busy    BusyMemory              `json:"busy"`
+	// Activity is the time of the last scaling decision.
+	Activity time.Time `json:"activity"`
+	// Hold is the hold or alarm reported last, so that it is reported once.
+	Hold    Code `json:"hold,omitempty"`
+	AtMax   bool `json:"at_max,omitempty"`
+	Limited bool `json:"limited,omitempty"`
+	// Out is the capacity that left within the last minute.
+	Out []OutPoint `json:"out,omitempty"`
+	// Random is the state of the generator that chooses servers, so that choices can be replayed.
+	Random uint64 `json:"random"`
+}
+
+// LatencyMemory is the latency strategy's: the last response times and the breaches in a row.
+type LatencyMemory struct {
+	Recent   []time.Duration `json:"recent,omitempty"`
+	Breaches int             `json:"breaches"`
+}
+
+// BusyMemory is the busy_ratio strategy's.
+type BusyMemory struct {
+	// Workers is the wanted number for the whole app, 0 before the first decision.
+	Workers int `json:"workers"`
+	// Demand is the recent demand in workers; Needs the needs that shrinking looks back on.
+	Demand   []Point   `json:"demand,omitempty"`
+	Needs    []Point   `json:"needs,omitempty"`
+	LastDown time.Time `json:"last_down"`
+}
+
+// Point is a number at a time.
+type Point struct {
+	At    time.Time `json:"at"`
+	Value float64   `json:"value"`
+}
+
+// OutPoint is a share of the capacity that left at a time.
+type OutPoint struct {
+	At    time.Time `json:"at"`
+	Share float64   `json:"share"`
+}
+
+// Phase is where a server stands in its life; the package comment draws it.
+type Phase string
+
+// The phases.
+const (
+	PhaseParked   Phase = "parked"
+	PhaseStarting Phase = "starting"
+	PhaseWarming  Phase = "warming"
+	PhaseChecking Phase = "checking"
+	PhaseRamping  Phase = "ramping"
+	PhaseServing  Phase = "serving"
+	PhaseLeaving  Phase = "leaving"
+	PhaseDraining Phase = "draining"
+	PhaseParking  Phase = "parking"
+	PhaseForeign  Phase = "foreign"
+	PhaseUnknown  Phase = "unknown"
+)
+
+// InService tells whether a server in this phase takes new requests.
+func (p Phase) InService() bool { return p == PhaseRamping || p == PhaseServing }
+
+// ServerMemory is the memory of one server.
+type ServerMemory struct {
+	// Serve and Workers are the target.
+	Serve   bool      `json:"serve"`
+	Workers int       `json:"workers"`
+	Phase   Phase     `json:"phase"`
+	Since   time.Time `json:"since"`
+	// Process is the HAProxy process on which the server's state is known to be ours or accepted.
+	Process string `json:"process,omitempty"`
+	// Empty counts observations in a row without a running request while draining.
+	Empty int `json:"empty,omitempty"`
+	// Step is the next index into the ramp.
+	Step int `json:"step,omitempty"`
+	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else
+	// changed it after that, which we then leave alone.
+	Weight int  `json:"weight"`
+	Seen   bool `json:"seen,omitempty"`
+	Human  bool `json:"human,omitempty"`
+	// FailedAt is when the last warm-up failed.
+	FailedAt time.Time `json:"failed_at,omitzero"`
+}
+
+// clone copies a memory deeply, so that Decide never changes its argument.
+func (m Memory) clone() Memory {
+	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
+	for name, a := range m.Apps {
+		a.Servers = maps.Clone(a.Servers)
+		a.Latency.Recent = slices.Clone(a.Latency.Recent)
+		a.Busy.Demand = slices.Clone(a.Busy.Demand)
+		a.Busy.Needs = slices.Clone(a.Busy.Needs)
+		a.Out = slices.Clone(a.Out)
+		out.Apps[name] = a
+	}
+	return out
+}
+
+// since drops the points older than cut; the slice is in order of time.
+func since(points []Point, cut time.Time) []Point {
+	i := 0
+	for i < len(points) && points[i].At.Before(cut) {
+		i++
+	}
+	return points[i:]
+}

@@ -1,0 +1,101 @@
+package core
+
+import "time"
+
+// Observation is everything one turn knows.
+type Observation struct {
+	Now  time.Time `json:"now"`
+	Apps []AppObs  `json:"apps"`
+}
+
+// AppObs is what was seen of one app.
+type AppObs struct {
+	Name    string      `json:"name"`
+	Traffic TrafficObs  `json:"traffic"`
+	Proxy   ProxyObs    `json:"proxy"`
+	Web     WebObs      `json:"web"`
+	Servers []ServerObs `json:"servers"`
+}
+
+// TrafficObs is what HAProxy's SPOE messages told. Known is false when neither a heartbeat nor a request came in time.
+type TrafficObs struct {
+	Known bool `json:"known"`
+	// Rate is arrivals per second, Errors the share of recent completions that failed (0..1).
+	Rate   float64 `json:"rate"`
+	Errors float64 `json:"errors"`
+	// Responses are the server response times since the last observation, oldest first, bounded by the observer.
+	Responses []time.Duration `json:"responses,omitempty"`
+}
+
+// ProxyObs is the backend as HAProxy reports it now.
+type ProxyObs struct {
+	Known bool `json:"known"`
+	// Process identifies the HAProxy worker process: another value means that all run-time state was lost.
+	Process string `json:"process"`
+	// Current is requests in service or queued, Queued those waiting in HAProxy.
+	Current int `json:"current"`
+	Queued  int `json:"queued"`
+}
+
+// WebObs is the nginx upstream as the verified include file says: weight by server, 0 for down.
+type WebObs struct {
+	Known   bool           `json:"known"`
+	Weights map[string]int `json:"weights,omitempty"`
+}
+
+// ServerObs is what was seen of one server.
+type ServerObs struct {
+	Name  string         `json:"name"`
+	Proxy ProxyServerObs `json:"proxy"`
+	Pool  PoolObs        `json:"pool"`
+	Warm  WarmState      `json:"warm"`
+}
+
+// AdminState is HAProxy's administrative state of a server.
+type AdminState string
+
+// The administrative states.
+const (
+	AdminReady AdminState = "ready"
+	AdminDrain AdminState = "drain"
+	AdminMaint AdminState = "maint"
+)
+
+// ProxyServerObs is a server line as HAProxy reports it.
+type ProxyServerObs struct {
+	Known bool       `json:"known"`
+	Admin AdminState `json:"admin"`
+	// FromConfig: the configuration says `disabled`. Up: the operational state lets traffic in.
+	FromConfig bool `json:"from_config"`
+	Up         bool `json:"up"`
+	// Checked: health checks are configured and enabled.
+	Checked bool `json:"checked"`
+	// Weight is the user weight, 0..256. Current and Queued are requests.
+	Weight  int `json:"weight"`
+	Current int `json:"current"`
+	Queued  int `json:"queued"`
+}
+
+// PoolObs is the app's workers on the server's node as its agent reports them.
+type PoolObs struct {
+	Known    bool `json:"known"`
+	Total    int  `json:"total"`
+	Ready    int  `json:"ready"`
+	Starting int  `json:"starting"`
+	Draining int  `json:"draining"`
+	// Busy is the mean number of busy workers over the last second or so.
+	Busy float64 `json:"busy"`
+	// Target is what the agent was last told, 0 for never.
+	Target int `json:"target"`
+}
+
+// WarmState is how far the warm-up request of a server is.
+type WarmState string
+
+// The warm-up states. WarmNone: none asked for, or its result has been used.
+const (
+	WarmNone    WarmState = ""
+	WarmRunning WarmState = "running"
+	WarmOK      WarmState = "ok"
+	WarmFailed  WarmState = "failed"
+)

@@ -1,0 +1,98 @@
+package core
+
+// Plan is what one turn wants done.
+type Plan struct {
+	Apps []AppPlan `json:"apps"`
+}
+
+// AppPlan is the plan of one app.
+type AppPlan struct {
+	Name    string         `json:"name"`
+	Targets []ServerTarget `json:"targets"`
+	// Actions are the next steps, in the order in which they are to be carried out.
+	Actions []Action `json:"actions,omitempty"`
+	// Web is the wanted nginx upstream in policy order; nil leaves nginx as it is.
+	Web     []WebServer `json:"web,omitempty"`
+	Reasons []Reason    `json:"reasons,omitempty"`
+}
+
+// ServerTarget is where a server is heading and where it stands.
+type ServerTarget struct {
+	Server  string `json:"server"`
+	Serve   bool   `json:"serve"`
+	Workers int    `json:"workers"`
+	Phase   Phase  `json:"phase"`
+}
+
+// WebServer is a server's wanted weight in nginx; 0 is down.
+type WebServer struct {
+	Server string `json:"server"`
+	Weight int    `json:"weight"`
+}
+
+// ActionKind is the closed set of steps.
+type ActionKind string
+
+// The steps. Value is the worker count or the weight where one is needed.
+const (
+	// SetWorkers tells the node agent the wanted number of workers.
+	SetWorkers ActionKind = "set_workers"
+	// Warm sends the warm-up request straight to the server.
+	Warm ActionKind = "warm"
+	// Enter is weight Value, state drain, health down (the last only with checks): checked, but without traffic.
+	Enter ActionKind = "enter"
+	// Ready is weight Value, state ready.
+	Ready ActionKind = "ready"
+	// SetWeight is weight Value.
+	SetWeight ActionKind = "set_weight"
+	// Drain is state drain.
+	Drain ActionKind = "drain"
+	// Park is weight 0, state maint. The weight 0 marks the maintenance as ours.
+	Park ActionKind = "park"
+)
+
+// Action is one step for one server.
+type Action struct {
+	App    string     `json:"app"`
+	Server string     `json:"server"`
+	Kind   ActionKind `json:"kind"`
+	Value  int        `json:"value,omitempty"`
+	// Why is the step's cause for a person.
+	Why string `json:"why"`
+}
+
+// Code is the closed set of reasons.
+type Code string
+
+// The reason codes.
+const (
+	CodeInitial     Code = "initial"      // first sight of a server: its initial state
+	CodeAlwaysUp    Code = "always_up"    // a server that must always serve is brought in
+	CodeFloor       Code = "floor"        // fewer servers than the minimum
+	CodeGrowLatency Code = "grow_latency" // average response time above the threshold, often enough in a row
+	CodeShrinkQuiet Code = "shrink_quiet" // no scaling for the quiet period
+	CodeGrowBusy    Code = "grow_busy"    // workers busier than the target
+	CodeShrinkBusy  Code = "shrink_busy"  // workers less busy than the target for the whole window
+	CodeAtMax       Code = "at_max"       // more would be needed than may be had
+	CodeWarmFailed  Code = "warm_failed"  // the warm-up request failed: the server stays out
+	CodeStartFailed Code = "start_failed" // a server did not come into service in time and was sent back
+	CodeHoldNoData  Code = "hold_no_data" // a source is missing or stale: nothing shrinks
+	CodeHoldErrors  Code = "hold_errors"  // an error storm: nothing shrinks
+	CodeHoldZero    Code = "hold_zero"    // no busy worker is reported while HAProxy has requests running
+	CodeDataBack    Code = "data_back"    // the hold is over
+	CodeForeign     Code = "foreign"      // a human holds the server
+	CodeForeignOver Code = "foreign_over" // the human let it go
+	CodeRestored    Code = "restored"     // HAProxy lost its run-time state; the wanted state is applied again
+	CodeLimited     Code = "limited"      // the blast-radius limiter held a step back
+)
+
+// Reason explains a change, or why there is none.
+type Reason struct {
+	Code   Code   `json:"code"`
+	App    string `json:"app"`
+	Server string `json:"server,omitempty"`
+	// Numbers are the inputs and steps of the decision by name.
+	Numbers map[string]float64 `json:"numbers,omitempty"`
+	// Sentence says it for a person.
+	Sentence string `json:"sentence"`
+}

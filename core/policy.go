@@ -1,0 +1,87 @@
+package core
+
+import "time"
+
+// Strategy names what sizes an app.
+type Strategy string
+
+// The strategies. Noop observes and changes nothing.
+const (
+	Noop      Strategy = "noop"
+	Latency   Strategy = "latency"
+	BusyRatio Strategy = "busy_ratio"
+)
+
+// Policy is what the operator wants, already validated.
+type Policy struct {
+	Apps []AppPolicy `json:"apps"`
+}
+
+// AppPolicy sizes one app: one HAProxy backend and/or nginx upstream and its workers.
+type AppPolicy struct {
+	Name     string   `json:"name"`
+	Strategy Strategy `json:"strategy"`
+	// Proxied: the app has a HAProxy backend. Web: it has an nginx upstream.
+	Proxied bool           `json:"proxied"`
+	Web     bool           `json:"web"`
+	Servers []ServerPolicy `json:"servers"`
+	// MinServers is the least number of servers in service, at least 1.
+	MinServers int `json:"min_servers"`
+	// MinWorkers and MaxWorkers bound the app's workers in service (busy_ratio).
+	MinWorkers int           `json:"min_workers"`
+	MaxWorkers int           `json:"max_workers"`
+	Latency    LatencyPolicy `json:"latency"`
+	Busy       BusyPolicy    `json:"busy_ratio"`
+	// Weight is the HAProxy weight of a server with its full number of workers, 1..256.
+	Weight int `json:"weight"`
+	// Ramp is the share of the weight, in percent, in each turn after a server became ready; the last is 100.
+	Ramp []int `json:"ramp"`
+	// DrainDeadline ends the wait for a draining server to become empty; 0 waits for ever. MAINT itself cuts no request.
+	DrainDeadline time.Duration `json:"drain_deadline"`
+	// StartDeadline ends the wait for all wanted workers of a starting server: with at least one ready it goes on.
+	StartDeadline time.Duration `json:"start_deadline"`
+	// RetryAfter is how long a server is left alone after a failed warm-up.
+	RetryAfter time.Duration `json:"retry_after"`
+	// MaxOut is the largest share of the capacity in service that may leave within a minute, 0..1.
+	MaxOut float64 `json:"max_out"`
+	// ErrorStorm: above this share of errors among recent completions nothing shrinks, 0..1.
+	ErrorStorm float64 `json:"error_storm"`
+}
+
+// ServerPolicy is one server of an app: HAProxy's name for app-on-node.
+type ServerPolicy struct {
+	Name string `json:"name"`
+	// AlwaysUp: never parked by a strategy.
+	AlwaysUp bool `json:"always_up"`
+	// Initial is applied when tidegate has no memory of the server: "up", "down", or "" for as it is seen.
+	Initial string `json:"initial"`
+	// Managed: a node agent steers its workers, between MinWorkers and MaxWorkers in service and ParkedWorkers when parked.
+	Managed       bool `json:"managed"`
+	MinWorkers    int  `json:"min_workers"`
+	MaxWorkers    int  `json:"max_workers"`
+	ParkedWorkers int  `json:"parked_workers"`
+	// Warm: a warm-up request must succeed before the server gets traffic.
+	Warm bool `json:"warm"`
+}
+
+// LatencyPolicy is the strategy of the 2011 script: the average response time of the last Requests requests against
+// Threshold; Breaches in a row bring one server in; a quiet period without any scaling takes one server out.
+type LatencyPolicy struct {
+	Requests  int           `json:"requests"`
+	Threshold time.Duration `json:"threshold"`
+	Breaches  int           `json:"breaches"`
+	Quiet     time.Duration `json:"quiet"`
+}
+
+// BusyPolicy sizes an app by busy workers against Target (share of workers that may be busy).
+type BusyPolicy struct {
+	Target float64 `json:"target"`
+	// UpWindow: growth follows the mean demand of this time. DownWindow: shrinking follows the highest need of this time.
+	UpWindow   time.Duration `json:"up_window"`
+	DownWindow time.Duration `json:"down_window"`
+	// DownEvery and DownShare: at most this share of the workers (at least one) leaves per DownEvery.
+	DownEvery time.Duration `json:"down_every"`
+	DownShare float64       `json:"down_share"`
+	// Fill is how full the servers in service are planned (share of their MaxWorkers) before another one is taken in.
+	Fill float64 `json:"fill"`
+}
