@@ -1,0 +1,112 @@
+package nginxgen
+
+import (
+	"slices"
+	"time"
+)
+
+// Model is the wanted content of the include file.
+type Model struct {
+	// Upstreams are written in this order. Their names differ (nginx compares them without regard to case).
+	Upstreams []Upstream
+	// Why is the reason of the change in one sentence, for logs and outcomes. It never reaches the file.
+	Why string
+}
+
+// Upstream is one `upstream NAME { ... }` block.
+type Upstream struct {
+	// Name is 1 to 128 letters, digits, `_`, `.` and `-`, beginning with a letter, a digit or `_`.
+	Name string
+	// Method is "" (weighted round robin), "least_conn", "random", "random two", "random two least_conn", "ip_hash",
+	// "hash KEY" or "hash KEY consistent"; KEY is made of letters, digits and `$ _ . : / -`.
+	Method string
+	// Zone is the size of the shared memory zone "tidegate_NAME", from "32k" to "64m"; "" for none. With a zone all
+	// workers share one state, so weights hold exactly.
+	Zone string
+	// Keepalive is the number of idle connections each worker keeps to the servers, 0 (none) to 10000.
+	Keepalive int
+	// Servers may be empty: then one server that is down stands in for them and nginx answers 502.
+	Servers []Server
+}
+
+// Server is one `server` line.
+type Server struct {
+	// Address is "ip:port", "[ipv6]:port" or "unix:/path". Host names are refused: one that does not resolve fails all of nginx.
+	Address string
+	// Weight is 1 to 1000, at most 100 with "hash ... consistent"; 0 means 1.
+	Weight int
+	// Down takes the server out; it keeps its place, which hash methods need. Backup serves when no other does.
+	Down, Backup bool
+	// MaxConns is the limit of connections, 0 (none) to 1000000.
+	MaxConns int
+	// MaxFails is 1 to 1000; 0 leaves nginx's default (1), -1 writes max_fails=0 (failures are not counted).
+	MaxFails int
+	// FailTimeout is 1 s to 1 h in whole seconds; 0 leaves nginx's default (10 s).
+	FailTimeout time.Duration
+	// Name is a comment on the line, "" for none: letters, digits and `. _ : @ / + -`, at most 128.
+	Name string
+}
+
+// standIn is what an upstream without servers gets: nginx refuses an empty block, and a server that is down is never
+// asked. Port 9 (discard) makes the line harmless even when somebody deletes the word down.
+var standIn = Server{Address: "127.0.0.1:9", Weight: 1, Down: true, Name: "no-server-known"}
+
+// normal returns the model as it reads back from the file: defaults filled in, the reason dropped.
+func (m Model) normal() Model {
+	out := Model{Upstreams: make([]Upstream, len(m.Upstreams))}
+	for i, u := range m.Upstreams {
+		u.Servers = slices.Clone(u.Servers)
+		if len(u.Servers) == 0 {
+			u.Servers = []Server{standIn}
+		}
+		for j := range u.Servers {
+			if u.Servers[j].Weight == 0 {
+				u.Servers[j].Weight = 1
+			}
+		}
+		out.Upstreams[i] = u
+	}
+	return out
+}
+
+// equal compares two normal models.
+func (m Model) equal(o Model) bool {
+	return slices.EqualFunc(m.Upstreams, o.Upstreams, func(a, b Upstream) bool {
+		return a.Name == b.Name && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive &&
+			slices.Equal(a.Servers, b.Servers)
+	})
+}
+
+// sameMembers tells whether the same servers, as to address, would be asked: the sets of servers that are not down are
+// equal in every upstream, backups apart.
+func (m Model) sameMembers(o Model) bool {
+	a, b := m.members(), o.members()
+	if len(a) != len(b) {
+		return false
+	}
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
+}
+
+type member struct {
+	upstream, address string
+	backup            bool
+}
+
+func (m Model) members() map[member]bool {
+	set := map[member]bool{}
+	for _, u := range m.Upstreams {
+		// The block itself is a member, so that a new or a vanished upstream counts.
+		set[member{upstream: u.Name}] = true
+		for _, s := range u.Servers {
+			if !s.Down {
+				set[member{u.Name, s.Address, s.Backup}] = true
+			}
+		}
+	}
+	return set
+}
