@@ -29,7 +29,7 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 		if !known {
 			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		out, am := decideApp(ap, am, obs, o.Now)
+		out, am := decideApp(ap, am, obs, o)
 		plan.Apps = append(plan.Apps, out)
 		next.Apps[ap.Name] = am
 	}
@@ -48,6 +48,7 @@ type turn struct {
 	p       AppPolicy
 	o       AppObs
 	now     time.Time
+	problem string
 	m       AppMemory
 	servers []view
 	hold    Code
@@ -63,8 +64,8 @@ type view struct {
 	foreign bool
 }
 
-func decideApp(p AppPolicy, m AppMemory, o AppObs, now time.Time) (AppPlan, AppMemory) {
-	t := &turn{p: p, o: o, now: now, m: m}
+func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, AppMemory) {
+	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m}
 	t.meet()
 	t.holds()
 	if p.Strategy != Noop {
@@ -221,6 +222,9 @@ func (t *turn) holds() {
 }
 
 func (t *turn) dataProblem() (Code, string) {
+	if t.problem != "" {
+		return CodeHoldSelf, t.problem
+	}
 	if t.p.Proxied && !t.o.Proxy.Known {
 		return CodeHoldNoData, "HAProxy's state cannot be read"
 	}

@@ -11,7 +11,7 @@ import "time"
 func (t *turn) latency() {
 	lp := t.p.Latency
 	coming := t.coming()
-	rows := 0
+	rows, high := 0, time.Duration(0)
 	for _, r := range t.o.Traffic.Responses {
 		t.m.Latency.Recent = append(t.m.Latency.Recent, r)
 		if n := len(t.m.Latency.Recent) - lp.Requests; n > 0 {
@@ -25,11 +25,12 @@ func (t *turn) latency() {
 		if t.m.Latency.Breaches >= lp.Breaches {
 			t.m.Latency.Breaches = 0
 			rows++
+			high = t.average()
 		}
 	}
 	switch {
 	case rows > 0:
-		t.growLatency()
+		t.growLatency(high)
 	case t.now.Sub(t.m.Activity) >= lp.Quiet && t.hold == "" && !coming:
 		t.shrinkQuiet()
 	}
@@ -58,11 +59,11 @@ func (t *turn) coming() bool {
 	return false
 }
 
-func (t *turn) growLatency() {
+func (t *turn) growLatency(high time.Duration) {
 	lp := t.p.Latency
 	t.m.Activity = t.now
 	numbers := map[string]float64{
-		"average_ms": float64(t.average().Milliseconds()), "threshold_ms": float64(lp.Threshold.Milliseconds()),
+		"average_ms": float64(high.Milliseconds()), "threshold_ms": float64(lp.Threshold.Milliseconds()),
 		"requests": float64(lp.Requests), "breaches": float64(lp.Breaches),
 	}
 	var free []*view
@@ -73,7 +74,7 @@ func (t *turn) growLatency() {
 	}
 	if len(free) == 0 {
 		if !t.m.AtMax {
-			t.reason(CodeAtMax, "", numbers, "the last %d requests took %v on average (threshold %v), but no further server can be brought in", lp.Requests, t.average().Round(time.Millisecond), lp.Threshold)
+			t.reason(CodeAtMax, "", numbers, "the last %d requests took %v on average (threshold %v), but no further server can be brought in", lp.Requests, high.Round(time.Millisecond), lp.Threshold)
 		}
 		t.m.AtMax = true
 		return
@@ -81,7 +82,7 @@ func (t *turn) growLatency() {
 	t.m.AtMax = false
 	v := t.choose(free)
 	t.want(v)
-	t.reason(CodeGrowLatency, v.p.Name, numbers, "the last %d requests took %v on average, above %v for %d requests in a row: %s is brought in", lp.Requests, t.average().Round(time.Millisecond), lp.Threshold, lp.Breaches, v.p.Name)
+	t.reason(CodeGrowLatency, v.p.Name, numbers, "the last %d requests took %v on average, above %v for %d requests in a row: %s is brought in", lp.Requests, high.Round(time.Millisecond), lp.Threshold, lp.Breaches, v.p.Name)
 }
 
 func (t *turn) shrinkQuiet() {

@@ -12,12 +12,12 @@ type proposal struct {
 	index int
 	next  ServerMemory
 	steps []step
-	// leaves: the server stops taking requests and takes this share of the capacity in service with it.
+	// leaves: the server stops taking requests and takes this much of the capacity in service with it.
 	leaves bool
 	out    float64
 }
 
-// step is an action and the share of the capacity in service that it takes away.
+// step is an action and how much of the capacity in service it takes away, in workers.
 type step struct {
 	Action
 	out float64
@@ -223,7 +223,7 @@ func (t *turn) setWorkers(v *view, pr *proposal) {
 	}
 	pr.act(t, SetWorkers, pr.next.Workers, "%d workers run, %d are wanted", v.o.Pool.Total, pr.next.Workers)
 	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && v.m.Phase.InService() {
-		pr.steps[len(pr.steps)-1].out = float64(less) / math.Max(1, t.capacity())
+		pr.steps[len(pr.steps)-1].out = float64(less)
 	}
 }
 
@@ -286,7 +286,7 @@ func (t *turn) parkStep(v *view, pr *proposal) {
 func (t *turn) leave(v *view, pr *proposal) {
 	pr.to(t, PhaseLeaving)
 	pr.leaves = true
-	pr.out = t.weightOf(v) / math.Max(1, t.capacity())
+	pr.out = t.weightOf(v)
 }
 
 // drainStep parks a draining server once nothing has been running on it twice in a row, or at the deadline: maintenance

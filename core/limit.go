@@ -21,9 +21,9 @@ func (t *turn) limit(proposals []proposal) []Action {
 	}
 	gone := 0.0
 	for _, o := range t.m.Out {
-		gone += o.Share
+		gone += o.Amount
 	}
-	l := limiter{t: t, serving: serving, gone: gone}
+	l := limiter{t: t, serving: serving, gone: gone, before: t.capacity() + gone}
 	var actions []Action
 	for _, pr := range proposals {
 		v := &t.servers[pr.index]
@@ -45,11 +45,12 @@ func (t *turn) limit(proposals []proposal) []Action {
 type limiter struct {
 	t       *turn
 	serving int
-	gone    float64
-	limited bool
+	// gone is the capacity that has left within the last minute, before what there was without that.
+	gone, before float64
+	limited      bool
 }
 
-// passes tells whether a share of the capacity may leave now, and books it.
+// passes tells whether an amount of capacity may leave now, and books it.
 func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 	t := l.t
 	if t.hold != "" {
@@ -57,7 +58,7 @@ func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 	}
 	if why := l.refuse(out, leaves); why != "" {
 		if !t.m.Limited && !l.limited {
-			t.reason(CodeLimited, v.p.Name, map[string]float64{"out_share": round2(out), "gone_share": round2(l.gone), "max_out": t.p.MaxOut, "serving": float64(l.serving)}, "%s is held back: %s", v.p.Name, why)
+			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(l.gone), "capacity": round2(l.before), "max_out": t.p.MaxOut, "serving": float64(l.serving)}, "%s is held back: %s", v.p.Name, why)
 		}
 		l.limited = true
 		return false
@@ -71,8 +72,8 @@ func (l *limiter) refuse(out float64, leaves bool) string {
 	if leaves && l.serving < l.t.p.MinServers {
 		return fmt.Sprintf("only %d other servers are in service, and %d must be", l.serving, l.t.p.MinServers)
 	}
-	if l.gone > 0 && l.gone+out > l.t.p.MaxOut+1e-9 {
-		return fmt.Sprintf("%.0f %% of the capacity has left within a minute, and %.0f %% may", 100*l.gone, 100*l.t.p.MaxOut)
+	if most := l.t.p.MaxOut * l.before; l.gone > 0 && l.gone+out > most+1e-9 {
+		return fmt.Sprintf("with it %.0f of %.0f workers would have left within a minute, and %.0f %% may", l.gone+out, l.before, 100*l.t.p.MaxOut)
 	}
 	return ""
 }

@@ -53,10 +53,10 @@ type Point struct {
 	Value float64   `json:"value"`
 }
 
-// OutPoint is a share of the capacity that left at a time.
+// OutPoint is an amount of capacity (workers) that left at a time.
 type OutPoint struct {
-	At    time.Time `json:"at"`
-	Share float64   `json:"share"`
+	At     time.Time `json:"at"`
+	Amount float64   `json:"amount"`
 }
 
 // Phase is where a server stands in its life; the package comment draws it.

@@ -4,8 +4,10 @@ import "time"
 
 // Observation is everything one turn knows.
 type Observation struct {
-	Now  time.Time `json:"now"`
-	Apps []AppObs  `json:"apps"`
+	Now time.Time `json:"now"`
+	// Problem is what keeps tidegate itself from working safely (its state cannot be saved): nothing shrinks meanwhile.
+	Problem string   `json:"problem,omitempty"`
+	Apps    []AppObs `json:"apps"`
 }
 
 // AppObs is what was seen of one app.

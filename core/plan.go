@@ -79,6 +79,7 @@ const (
 	CodeHoldNoData  Code = "hold_no_data" // a source is missing or stale: nothing shrinks
 	CodeHoldErrors  Code = "hold_errors"  // an error storm: nothing shrinks
 	CodeHoldZero    Code = "hold_zero"    // no busy worker is reported while HAProxy has requests running
+	CodeHoldSelf    Code = "hold_self"    // tidegate itself cannot work safely (its state cannot be saved)
 	CodeDataBack    Code = "data_back"    // the hold is over
 	CodeForeign     Code = "foreign"      // a human holds the server
 	CodeForeignOver Code = "foreign_over" // the human let it go

@@ -1,0 +1,113 @@
+package api
+
+import "time"
+
+// Status is what tidegate sees and wants, as of its last turn.
+type Status struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Now is the time of the turn, Turn its number since the start.
+	Now    time.Time `json:"now"`
+	Turn   uint64    `json:"turn"`
+	TickMS float64   `json:"tick_ms"`
+	Config Config    `json:"config"`
+	// Sources are HAProxy, the SPOE feed, nginx and each node's agent.
+	Sources []Source `json:"sources"`
+	SPOA    SPOA     `json:"spoa"`
+	Totals  Totals   `json:"totals"`
+	Apps    []App    `json:"apps"`
+	// Events are the last decisions and steps, newest first.
+	Events []Event `json:"events"`
+}
+
+// Config tells which configuration is in force.
+type Config struct {
+	File   string    `json:"file"`
+	Loaded time.Time `json:"loaded"`
+	// Problem is why the last reload was refused, "" when it was not.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Source is one thing tidegate listens to or steers.
+type Source struct {
+	Name    string  `json:"name"`
+	OK      bool    `json:"ok"`
+	Problem string  `json:"problem,omitempty"`
+	AgeMS   float64 `json:"age_ms"`
+}
+
+// SPOA is the state of the agent that HAProxy's filter talks to.
+type SPOA struct {
+	Listen      string  `json:"listen,omitempty"`
+	Connections int64   `json:"connections"`
+	Frames      uint64  `json:"frames"`
+	Malformed   uint64  `json:"malformed"`
+	AckP50MS    float64 `json:"ack_p50_ms"`
+	AckP99MS    float64 `json:"ack_p99_ms"`
+}
+
+// Totals count since the start.
+type Totals struct {
+	Actions      map[string]uint64 `json:"actions"`
+	Failed       uint64            `json:"failed_actions"`
+	NginxReloads uint64            `json:"nginx_reloads"`
+}
+
+// App is one app.
+type App struct {
+	Name     string  `json:"name"`
+	Strategy string  `json:"strategy"`
+	Rate     float64 `json:"rate"`
+	P50MS    float64 `json:"p50_ms"`
+	P95MS    float64 `json:"p95_ms"`
+	// TrafficAgeMS is the age of the newest SPOE message, -1 for none yet.
+	TrafficAgeMS float64 `json:"traffic_age_ms"`
+	InFlight     int     `json:"in_flight"`
+	Queued       int     `json:"queued"`
+	Busy         float64 `json:"busy"`
+	Ready        int     `json:"ready"`
+	Total        int     `json:"total"`
+	Wanted       int     `json:"wanted"`
+	// WorkerSeconds ran since the start; AlwaysOnSeconds would have run with every worker of every server always on.
+	WorkerSeconds   float64  `json:"worker_seconds"`
+	AlwaysOnSeconds float64  `json:"always_on_seconds"`
+	Hold            string   `json:"hold,omitempty"`
+	Servers         []Server `json:"servers"`
+	// Last is the last decision about this app.
+	Last *Event `json:"last,omitempty"`
+}
+
+// Server is one server of an app.
+type Server struct {
+	Name  string `json:"name"`
+	Node  string `json:"node,omitempty"`
+	Phase string `json:"phase"`
+	Serve bool   `json:"serve"`
+	// Admin, Up, Weight, Current are HAProxy's; Admin is "" when HAProxy cannot be read or the app has no backend.
+	Admin   string `json:"admin,omitempty"`
+	Up      bool   `json:"up"`
+	Weight  int    `json:"weight"`
+	Current int    `json:"current"`
+	// The workers on the server's node; PoolKnown is false without a fresh report.
+	PoolKnown bool    `json:"pool_known"`
+	Busy      float64 `json:"busy"`
+	Ready     int     `json:"ready"`
+	Total     int     `json:"total"`
+	Workers   int     `json:"workers"`
+	// Web is the weight in nginx, 0 for down, -1 when not known or not used.
+	Web int `json:"web"`
+}
+
+// Event is a decision or a step.
+type Event struct {
+	Time   time.Time `json:"time"`
+	App    string    `json:"app"`
+	Server string    `json:"server,omitempty"`
+	// Code is a reason code or the kind of a step.
+	Code     string             `json:"code"`
+	Sentence string             `json:"sentence"`
+	Numbers  map[string]float64 `json:"numbers,omitempty"`
+	// Step is true for steps, false for decisions. Error is why a step failed.
+	Step  bool   `json:"step"`
+	Error string `json:"error,omitempty"`
+}

@@ -1,0 +1,129 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/core"
+)
+
+// act carries out one turn's plan: worker counts that grow, the HAProxy batch, warm-ups, nginx, worker counts that shrink.
+// A step that fails is journalled; the next turn sees that it did not take and orders it again.
+func (l *Loop) act(ctx context.Context, s *sight, plan core.Plan, now time.Time) {
+	var workers, proxy, warm []core.Action
+	upstreams, wanted := make([]WebUpstream, 0, len(plan.Apps)), 0
+	for _, p := range plan.Apps {
+		app := l.setup.app(p.Name)
+		for _, a := range p.Actions {
+			switch a.Kind {
+			case core.SetWorkers:
+				workers = append(workers, a)
+			case core.Warm:
+				warm = append(warm, a)
+			default:
+				proxy = append(proxy, a)
+			}
+		}
+		if app.Policy.Web {
+			wanted++
+			if p.Web != nil {
+				upstreams = append(upstreams, webUpstream(app, p.Web))
+			}
+		}
+	}
+	l.setWorkers(ctx, workers, now)
+	l.setProxy(ctx, s, proxy, now)
+	for _, a := range warm {
+		l.outcome(a, now, nil, "")
+		l.warmer.start(ctx, a.App, *l.setup.app(a.App).server(a.Server))
+	}
+	// One file holds all upstreams: as long as one app's is not known, the file stays as it is.
+	if l.setup.Web != nil && wanted > 0 && len(upstreams) == wanted {
+		l.web.want(l.setup.Web, upstreams)
+	}
+}
+
+func webUpstream(app *App, servers []core.WebServer) WebUpstream {
+	u := app.Upstream
+	u.Servers = make([]WebServer, 0, len(servers))
+	for _, w := range servers {
+		u.Servers = append(u.Servers, WebServer{Name: w.Server, Address: app.server(w.Server).Address, Weight: w.Weight})
+	}
+	return u
+}
+
+func (l *Loop) setWorkers(ctx context.Context, actions []core.Action, now time.Time) {
+	errs := make([]error, len(actions))
+	var wg sync.WaitGroup
+	for i, a := range actions {
+		node := l.setup.Nodes[l.setup.app(a.App).server(a.Server).Node]
+		l.epoch++
+		epoch := l.epoch
+		wg.Go(func() { errs[i] = node.SetWorkers(ctx, a.App, a.Value, epoch) })
+	}
+	wg.Wait()
+	for i, a := range actions {
+		l.outcome(a, now, errs[i], "")
+	}
+}
+
+func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, now time.Time) {
+	if len(actions) == 0 || s.proxy == nil {
+		return
+	}
+	steps := make([]ProxyStep, len(actions))
+	for i, a := range actions {
+		backend := l.setup.app(a.App).Backend
+		steps[i] = ProxyStep{Backend: backend, Server: a.Server, Kind: a.Kind, Weight: a.Value, Checked: s.proxy.Backends[backend].Servers[a.Server].Checked}
+	}
+	errs, err := l.setup.Proxy.Apply(ctx, steps)
+	for i, a := range actions {
+		e := err
+		if i < len(errs) && errs[i] != nil {
+			e = errs[i]
+		}
+		l.outcome(a, now, e, "")
+	}
+}
+
+// warmed is called by the warmer when a request has ended.
+func (l *Loop) warmed(app, server string, err error) {
+	e := Entry{Time: time.Now(), Kind: "outcome", App: app, Action: &core.Action{App: app, Server: server, Kind: core.Warm}}
+	if err != nil {
+		e.Error = err.Error()
+		l.log.Warn("warm-up failed", "app", app, "server", server, "error", err)
+	}
+	l.record(e)
+	l.meters.action("warm_answer", err)
+}
+
+// outcome journals a step, counts it and shows it among the events.
+func (l *Loop) outcome(a core.Action, now time.Time, err error, detail string) {
+	e := Entry{Time: now, Kind: "outcome", App: a.App, Action: &a, Detail: detail}
+	ev := api.Event{Time: now, App: a.App, Server: a.Server, Code: string(a.Kind), Sentence: sentence(a), Step: true}
+	if err != nil {
+		e.Error, ev.Error = err.Error(), err.Error()
+		l.quiet.Warn("step "+a.App+a.Server+string(a.Kind), "a step failed; it is tried again", "app", a.App, "server", a.Server, "step", a.Kind, "error", err)
+	} else {
+		l.log.Info("step", "app", a.App, "server", a.Server, "step", a.Kind, "value", a.Value, "why", a.Why)
+	}
+	l.record(e)
+	l.events.add(ev)
+	l.meters.action(string(a.Kind), err)
+}
+
+func sentence(a core.Action) string {
+	what := map[core.ActionKind]string{
+		core.SetWorkers: fmt.Sprintf("%d workers on the node of %s", a.Value, a.Server),
+		core.Warm:       "warm-up request to " + a.Server,
+		core.Enter:      a.Server + " is checked by HAProxy before it gets traffic",
+		core.Ready:      fmt.Sprintf("%s gets traffic, weight %d", a.Server, a.Value),
+		core.SetWeight:  fmt.Sprintf("%s gets weight %d", a.Server, a.Value),
+		core.Drain:      a.Server + " drains",
+		core.Park:       a.Server + " is parked",
+	}[a.Kind]
+	return what + ": " + a.Why
+}

@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/core"
+)
+
+// nodeState is the last good report of a node.
+type nodeState struct {
+	at    time.Time
+	pools map[string]core.PoolObs
+}
+
+// sourceState is how a source did in the last turn.
+type sourceState struct {
+	err  error
+	last time.Time
+}
+
+// sight is what one turn saw, before it is cut into observations of apps.
+type sight struct {
+	proxy   *ProxyState
+	traffic map[string]TrafficReport
+	live    map[string]map[string]int
+	webOK   bool
+}
+
+// observe asks every source at once, each under its own time limit.
+func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
+	s := &sight{}
+	var wg sync.WaitGroup
+	var proxyErr error
+	if l.setup.Proxy != nil {
+		wg.Go(func() {
+			state, err := l.setup.Proxy.Observe(ctx, l.setup.backends())
+			if proxyErr = err; err == nil {
+				s.proxy = &state
+			}
+		})
+	}
+	var mu sync.Mutex
+	nodeErrs := map[string]error{}
+	reports := map[string]map[string]core.PoolObs{}
+	for name, node := range l.setup.Nodes {
+		wg.Go(func() {
+			pools, err := node.Report(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			nodeErrs[name], reports[name] = err, pools
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return s
+	}
+	if l.setup.Proxy != nil {
+		l.note("haproxy", proxyErr, now)
+	}
+	for name := range l.setup.Nodes {
+		l.note("agent "+name, nodeErrs[name], now)
+		if nodeErrs[name] == nil {
+			l.nodes[name] = nodeState{at: now, pools: reports[name]}
+		}
+	}
+	if l.setup.Traffic != nil {
+		s.traffic = l.setup.Traffic.Take(now)
+	}
+	if l.setup.Web != nil {
+		s.live, s.webOK = l.web.live()
+	}
+	return s
+}
+
+// note logs a source's trouble once, and its return.
+func (l *Loop) note(name string, err error, now time.Time) {
+	st := l.sources[name]
+	st.err = err
+	if err == nil {
+		st.last = now
+		l.quiet.Clear("source "+name, "a source answers again", "source", name)
+	} else {
+		l.meters.sourceError(name)
+		l.quiet.Warn("source "+name, "a source does not answer", "source", name, "error", err)
+	}
+	l.sources[name] = st
+}
+
+// observation cuts the sight into one observation per app.
+func (l *Loop) observation(s *sight, now time.Time) core.Observation {
+	out := core.Observation{Now: now}
+	if l.saveErr != nil {
+		out.Problem = fmt.Sprintf("the state cannot be saved (%v)", l.saveErr)
+	}
+	missing := false
+	for i := range l.setup.Apps {
+		a := &l.setup.Apps[i]
+		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now)}
+		var servers map[string]core.ProxyServerObs
+		if a.Policy.Proxied && s.proxy != nil {
+			b, ok := s.proxy.Backends[a.Backend]
+			if ok {
+				obs.Proxy = core.ProxyObs{Known: true, Process: s.proxy.Process, Current: b.Current, Queued: b.Queued}
+				servers = b.Servers
+			} else {
+				missing = true
+				l.quiet.Warn("backend "+a.Backend, "HAProxy has no such backend", "app", a.Policy.Name, "backend", a.Backend)
+			}
+		}
+		if a.Policy.Web && s.webOK {
+			obs.Web = core.WebObs{Known: true, Weights: map[string]int{}}
+		}
+		for _, srv := range a.Servers {
+			so := core.ServerObs{Name: srv.Name, Proxy: servers[srv.Name], Warm: l.warmer.state(a.Policy.Name, srv.Name)}
+			if obs.Proxy.Known && !so.Proxy.Known {
+				l.quiet.Warn("server "+a.Backend+"/"+srv.Name, "HAProxy's backend has no such server", "app", a.Policy.Name, "backend", a.Backend, "server", srv.Name)
+			}
+			if srv.Node != "" {
+				so.Pool = l.poolObs(a, srv, now)
+			}
+			if obs.Web.Known {
+				obs.Web.Weights[srv.Name] = s.live[a.Upstream.Name][srv.Address]
+			}
+			obs.Servers = append(obs.Servers, so)
+		}
+		out.Apps = append(out.Apps, obs)
+	}
+	if missing {
+		l.note("haproxy", fmt.Errorf("a backend of the configuration is not there"), now)
+	}
+	return out
+}
+
+func (l *Loop) trafficObs(a *App, s *sight, now time.Time) core.TrafficObs {
+	t, ok := s.traffic[a.Backend]
+	if !ok || !a.Policy.Proxied || t.Last.IsZero() || now.Sub(t.Last) > a.StaleAfter {
+		return core.TrafficObs{}
+	}
+	return core.TrafficObs{Known: true, Rate: t.Rate, Errors: t.Errors, Responses: t.Responses}
+}
+
+// poolObs is the node's report of the app while it is fresh enough.
+func (l *Loop) poolObs(a *App, srv Server, now time.Time) core.PoolObs {
+	st, ok := l.nodes[srv.Node]
+	if !ok || now.Sub(st.at) > a.StaleAfter {
+		return core.PoolObs{}
+	}
+	pool, ok := st.pools[a.Policy.Name]
+	if !ok {
+		l.quiet.Warn("pool "+srv.Node+"/"+a.Policy.Name, "the node's agent does not know the app", "node", srv.Node, "app", a.Policy.Name)
+	}
+	return pool
+}

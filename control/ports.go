@@ -1,0 +1,95 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/core"
+)
+
+// Proxy is one HAProxy's runtime API.
+type Proxy interface {
+	// Observe reads the process and the backends in one connection.
+	Observe(ctx context.Context, backends []string) (ProxyState, error)
+	// Apply sends one batch and reads back; the errors stand in the order of the steps (nil: it took). The second result
+	// is not nil when the batch as a whole failed or its outcome is unknown.
+	Apply(ctx context.Context, steps []ProxyStep) ([]error, error)
+}
+
+// ProxyState is what HAProxy says now.
+type ProxyState struct {
+	// Process identifies the worker process.
+	Process  string
+	Backends map[string]ProxyBackend
+}
+
+// ProxyBackend is one backend.
+type ProxyBackend struct {
+	Current, Queued int
+	Servers         map[string]core.ProxyServerObs
+}
+
+// ProxyStep is one step for one server of a backend.
+type ProxyStep struct {
+	Backend, Server string
+	Kind            core.ActionKind
+	Weight          int
+	// Checked: the server has health checks, so Enter also marks it unhealthy until one passes.
+	Checked bool
+}
+
+// Web is one nginx with its include file.
+type Web interface {
+	// Apply makes the upstreams live, sooner or later: it may put an update off to stay within its reload budget. It is
+	// called by one goroutine at a time and may take seconds.
+	Apply(ctx context.Context, now time.Time, upstreams []WebUpstream) (WebOutcome, error)
+	// Live tells the weight (0: down) of each server address by upstream, as the verified file says; false: not known.
+	Live() (map[string]map[string]int, bool)
+}
+
+// WebUpstream is a wanted upstream.
+type WebUpstream struct {
+	Name, Method, Zone string
+	Keepalive          int
+	Servers            []WebServer
+}
+
+// WebServer is a wanted server line. Weight is ready workers, 0 for down.
+type WebServer struct {
+	Name, Address string
+	Weight        int
+}
+
+// WebOutcome is what came of an update.
+type WebOutcome struct {
+	// Changed: the file was replaced and verified. Deferred: later. Reloaded: nginx was told to reload.
+	Changed, Deferred, Reloaded bool
+	// Why says it for a person.
+	Why string
+}
+
+// Node is one node agent.
+type Node interface {
+	Report(ctx context.Context) (map[string]core.PoolObs, error)
+	// SetWorkers is idempotent; the agent refuses an epoch older than one it has seen.
+	SetWorkers(ctx context.Context, app string, workers int, epoch uint64) error
+}
+
+// Traffic is the meter fed by HAProxy's SPOE filter.
+type Traffic interface {
+	// Take returns what was measured per backend, with the response times since the last call.
+	Take(now time.Time) map[string]TrafficReport
+	// State describes the agent itself for the status.
+	State() api.SPOA
+}
+
+// TrafficReport is one backend's traffic.
+type TrafficReport struct {
+	// Last is when the last message (heartbeat or request) came.
+	Last             time.Time
+	Rate, Errors     float64
+	P50, P95         time.Duration
+	InFlight, Queued int
+	Responses        []time.Duration
+}

@@ -1,0 +1,209 @@
+package core
+
+import (
+	"testing"
+	"time"
+)
+
+// world is a fake of what Decide observes, so that whole lives of servers can be walked in a table test. Whether the steps
+// work on the real programs is decided by tests/e2e, not here.
+type world struct {
+	t       *testing.T
+	p       AppPolicy
+	m       Memory
+	now     time.Time
+	tick    time.Duration
+	process string
+	proxyOK bool
+	traffic TrafficObs
+	queued  int
+	web     map[string]int
+	webOK   bool
+	servers map[string]*fakeServer
+	// log is every action in order, "kind server value".
+	log     []Action
+	reasons []Reason
+	last    AppPlan
+}
+
+type fakeServer struct {
+	admin      AdminState
+	fromConfig bool
+	up         bool
+	checked    bool
+	weight     int
+	current    int
+	agentOK    bool
+	ready      int
+	target     int
+	busy       float64
+	warm       WarmState
+	warmFails  bool
+}
+
+func newWorld(t *testing.T, p AppPolicy) *world {
+	w := &world{
+		t: t, p: p, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), tick: time.Second, process: "1:1", proxyOK: true, webOK: p.Web,
+		traffic: TrafficObs{Known: true}, servers: map[string]*fakeServer{}, web: map[string]int{},
+	}
+	for _, s := range p.Servers {
+		w.servers[s.Name] = &fakeServer{admin: AdminMaint, checked: true, agentOK: true, ready: s.ParkedWorkers}
+	}
+	return w
+}
+
+// serving puts a server into service before the first turn.
+func (w *world) serving(name string, workers int) *fakeServer {
+	s := w.servers[name]
+	s.admin, s.up, s.weight, s.ready = AdminReady, true, w.p.Weight, workers
+	w.web[name] = workers
+	return s
+}
+
+func (w *world) observe() Observation {
+	o := AppObs{Name: w.p.Name, Traffic: w.traffic}
+	if w.p.Proxied && w.proxyOK {
+		o.Proxy = ProxyObs{Known: true, Process: w.process, Queued: w.queued}
+	}
+	if w.p.Web && w.webOK {
+		o.Web = WebObs{Known: true, Weights: map[string]int{}}
+		for k, v := range w.web {
+			o.Web.Weights[k] = v
+		}
+	}
+	for _, sp := range w.p.Servers {
+		f := w.servers[sp.Name]
+		so := ServerObs{Name: sp.Name, Warm: f.warm}
+		if o.Proxy.Known {
+			so.Proxy = ProxyServerObs{Known: true, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
+			o.Proxy.Current += f.current
+		}
+		if sp.Managed && f.agentOK {
+			so.Pool = PoolObs{Known: true, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
+		}
+		o.Servers = append(o.Servers, so)
+	}
+	return Observation{Now: w.now, Apps: []AppObs{o}}
+}
+
+// turn decides once and makes what was ordered come true: workers one a turn, warm-ups and checks by the next turn.
+func (w *world) turn() AppPlan {
+	w.t.Helper()
+	plan, m := Decide(Policy{Apps: []AppPolicy{w.p}}, w.m, w.observe())
+	w.m = m
+	w.last = plan.Apps[0]
+	w.reasons = append(w.reasons, w.last.Reasons...)
+	for _, f := range w.servers {
+		if f.warm == WarmRunning {
+			f.warm = WarmOK
+			if f.warmFails {
+				f.warm = WarmFailed
+			}
+		}
+		if f.admin == AdminDrain {
+			f.up = true
+		}
+		switch {
+		case f.target > f.ready:
+			f.ready++
+		case f.target > 0 && f.target < f.ready:
+			f.ready--
+		}
+	}
+	for _, a := range w.last.Actions {
+		w.do(a)
+	}
+	if w.last.Web != nil && w.webOK {
+		for _, s := range w.last.Web {
+			w.web[s.Server] = s.Weight
+		}
+	}
+	w.now = w.now.Add(w.tick)
+	return w.last
+}
+
+func (w *world) do(a Action) {
+	w.log = append(w.log, a)
+	f := w.servers[a.Server]
+	switch a.Kind {
+	case SetWorkers:
+		f.target = a.Value
+	case Warm:
+		f.warm = WarmRunning
+	case Enter:
+		f.weight, f.admin, f.up = a.Value, AdminDrain, false
+	case Ready:
+		f.weight, f.admin, f.up = a.Value, AdminReady, true
+	case SetWeight:
+		f.weight = a.Value
+	case Drain:
+		f.admin = AdminDrain
+	case Park:
+		f.weight, f.admin, f.up = 0, AdminMaint, false
+	}
+}
+
+func (w *world) turns(n int) {
+	w.t.Helper()
+	for range n {
+		w.turn()
+	}
+}
+
+// kinds lists the kinds of the actions for one server, repeats folded.
+func (w *world) kinds(server string) []ActionKind {
+	var out []ActionKind
+	for _, a := range w.log {
+		if a.Server == server && (len(out) == 0 || out[len(out)-1] != a.Kind) {
+			out = append(out, a.Kind)
+		}
+	}
+	return out
+}
+
+func (w *world) phase(server string) Phase {
+	return w.m.Apps[w.p.Name].Servers[server].Phase
+}
+
+func (w *world) has(code Code) bool {
+	for _, r := range w.reasons {
+		if r.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// inService counts servers that get traffic.
+func (w *world) inService() int {
+	n := 0
+	for _, f := range w.servers {
+		if f.admin == AdminReady && f.up && f.weight > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func policy(strategy Strategy, servers ...ServerPolicy) AppPolicy {
+	p := AppPolicy{
+		Name: "shop", Strategy: strategy, Proxied: true, Servers: servers, MinServers: 1, MinWorkers: 1, Weight: 100, Ramp: []int{10, 50, 100},
+		DrainDeadline: time.Minute, StartDeadline: 10 * time.Second, RetryAfter: 30 * time.Second, MaxOut: 1, ErrorStorm: 0.5,
+		Latency: LatencyPolicy{Requests: 5, Threshold: 500 * time.Millisecond, Breaches: 3, Quiet: 60 * time.Second},
+		Busy:    BusyPolicy{Target: 0.7, UpWindow: 3 * time.Second, DownWindow: 20 * time.Second, DownEvery: 5 * time.Second, DownShare: 0.25, Fill: 1},
+	}
+	for _, s := range servers {
+		p.MaxWorkers += s.MaxWorkers
+	}
+	return p
+}
+
+func server(name string) ServerPolicy {
+	return ServerPolicy{Name: name, Warm: true, MinWorkers: 1, MaxWorkers: 4, ParkedWorkers: 1}
+}
+
+func managed(name string) ServerPolicy {
+	s := server(name)
+	s.Managed = true
+	return s
+}
