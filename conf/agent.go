@@ -32,7 +32,7 @@ func LoadAgent(file string) (*Agent, error) {
 		Node:   s.name("node", raw.Node),
 		Listen: s.socket("listen", raw.Listen, "127.0.0.1:9101"),
 		Token:  s.token("token_file", raw.TokenFile),
-		Scan:   s.duration("scan", raw.Scan, 100*time.Millisecond, 20*time.Millisecond, 10*time.Second),
+		Scan:   s.duration("scan", raw.Scan, 100*time.Millisecond, 20*time.Millisecond, time.Second),
 	}
 	if a.Token == "" && raw.TokenFile == "" && !loopback(a.Listen) {
 		s.fail("listen", a.Listen, "a loopback address or a unix socket, as long as there is no token_file")
