@@ -9,7 +9,7 @@ import (
 // reload, and old workers linger, so changes are gathered: servers that come or go quickly, weights rarely.
 type Budget struct {
 	// MinMembership and MinWeights are the least distances from the last try (reload or refused `nginx -t`) to a change
-	// of the set of servers, and to a change of weights or other numbers only.
+	// of the set of servers, and to a change of weights or other numbers only; 0 means none.
 	MinMembership, MinWeights time.Duration
 	// Quiet is how long a change of weights must have stood still; after MinWeights of waiting it goes ahead anyway.
 	Quiet time.Duration
@@ -39,7 +39,10 @@ type Pending struct {
 func (b Budget) Decide(p Pending) (time.Duration, string) {
 	gap, kind := b.MinMembership, "servers come or go"
 	if !p.Membership {
-		gap, kind = max(b.MinWeights, reloadShare*p.LastTook), "only weights change"
+		gap, kind = b.MinWeights, "only weights change"
+		if gap > 0 {
+			gap = max(gap, reloadShare*p.LastTook)
+		}
 	}
 	if p.Failures > 0 {
 		back := max(gap, time.Second)

@@ -13,6 +13,8 @@ const maxBlocks = 100_000
 type scan struct {
 	// upstreams holds the lines of `upstream NAME {` by name, in order.
 	upstreams map[string][]int
+	// main holds the first three words of each statement without a block at the top level.
+	main [][]string
 	// trouble says why the pass did not end at the top level ("" when it did); then line numbers prove nothing.
 	trouble string
 }
@@ -43,6 +45,9 @@ func scanText(text string, maxDepth int) (scan, error) {
 				i++
 			}
 		case ';':
+			if depth == 0 && len(words) > 0 && len(s.main) < 1000 {
+				s.main = append(s.main, words)
+			}
 			words = nil
 			i++
 		case '{':
