@@ -1,0 +1,272 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"golang.org/x/sys/unix"
+
+	"github.com/tidegate/tidegate/internal/quiet"
+)
+
+// Options configure an Agent.
+type Options struct {
+	// Node is the node's name in reports: letters, digits, '.', '_', '-', at most 64.
+	Node string
+	// Listen is "ADDRESS:PORT" with an IP address or localhost, or "unix:/path" (mode 0660). Without a token only loopback
+	// and unix are allowed.
+	Listen string
+	// Token is the bearer token that callers must show; empty means none. At most 4096 printable characters, no spaces.
+	Token string
+	// Apps are the applications of this node, 1 to 256 with different names.
+	Apps []App
+	// Log gets what an operator should know; nil means slog.Default().
+	Log *slog.Logger
+	// Metrics gets the series while Run runs; nil means a private set. GET /metrics writes it.
+	Metrics *metrics.Set
+	// ScanEvery is the time between two scans, 20 ms to 1 s; 0 means 100 ms.
+	ScanEvery time.Duration
+}
+
+// App is one application on the node.
+type App struct {
+	// Name is the application's name in reports and orders; the same rules as for Options.Node.
+	Name string
+	// MarksDir is the absolute path of the application's mark directory; empty when busy counts are not wanted.
+	MarksDir string
+	// PIDFile is the absolute path of the gunicorn master's pid file; empty when worker counts are not wanted.
+	PIDFile string
+	// Min and Max are the limits of a target, in workers, 1 to 1024.
+	Min, Max int
+}
+
+// Agent watches and steers the applications of one node. See the package's comment.
+type Agent struct {
+	opt    Options
+	set    *metrics.Set
+	host   *hostSampler
+	apps   []*app
+	byName map[string]*app
+}
+
+// New checks the options; nothing is opened or started.
+func New(o Options) (*Agent, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.ScanEvery == 0 {
+		o.ScanEvery = 100 * time.Millisecond
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	log := quiet.New(o.Log, 0)
+	host, err := newHostSampler(log)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{opt: o, set: o.Metrics, host: host, byName: map[string]*app{}}
+	if a.set == nil {
+		a.set = metrics.NewSet()
+	}
+	for _, cfg := range o.Apps {
+		app := newApp(cfg, log)
+		a.apps = append(a.apps, app)
+		a.byName[cfg.Name] = app
+	}
+	return a, nil
+}
+
+// validate refuses what cannot work, with one sentence that names the value and what is allowed.
+func (o Options) validate() error {
+	const nameRule = "allowed are 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit"
+	if !validName(o.Node) {
+		return fmt.Errorf("the node's name is %.80q, %s", o.Node, nameRule)
+	}
+	if o.ScanEvery < 20*time.Millisecond || o.ScanEvery > time.Second {
+		return fmt.Errorf("the time between scans is %v, allowed are 20ms to 1s", o.ScanEvery)
+	}
+	if len(o.Token) > 4096 || strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("the token has a space, a control character, a character beyond ASCII or more than 4096 characters")
+	}
+	if err := checkListen(o.Listen, o.Token != ""); err != nil {
+		return err
+	}
+	if len(o.Apps) == 0 || len(o.Apps) > 256 {
+		return fmt.Errorf("there are %d applications, allowed are 1 to 256", len(o.Apps))
+	}
+	names, dirs, pids := map[string]bool{}, map[string]string{}, map[string]string{}
+	for _, a := range o.Apps {
+		if !validName(a.Name) {
+			return fmt.Errorf("an application's name is %.80q, %s", a.Name, nameRule)
+		}
+		if names[a.Name] {
+			return fmt.Errorf("there are two applications named %s", a.Name)
+		}
+		names[a.Name] = true
+		if err := a.validate(); err != nil {
+			return fmt.Errorf("application %s: %w", a.Name, err)
+		}
+		for what, seen := range map[string]map[string]string{a.MarksDir: dirs, a.PIDFile: pids} {
+			if what == "" {
+				continue
+			}
+			what = filepath.Clean(what)
+			if other := seen[what]; other != "" {
+				return fmt.Errorf("applications %s and %s share %s, each needs its own", other, a.Name, what)
+			}
+			seen[what] = a.Name
+		}
+	}
+	return nil
+}
+
+func (a App) validate() error {
+	if a.MarksDir == "" && a.PIDFile == "" {
+		return errors.New("neither a mark directory nor a pid file is given")
+	}
+	for what, path := range map[string]string{"mark directory": a.MarksDir, "pid file": a.PIDFile} {
+		if path != "" && (!filepath.IsAbs(path) || strings.ContainsRune(path, 0) || len(path) > 4000) {
+			return fmt.Errorf("the %s is %.80q, an absolute path is wanted", what, path)
+		}
+	}
+	if a.Min < 1 || a.Max > 1024 || a.Min > a.Max {
+		return fmt.Errorf("min and max are %d and %d workers, allowed are 1 to 1024 with min not above max", a.Min, a.Max)
+	}
+	return nil
+}
+
+// checkListen refuses an address that strangers could reach without a token.
+func checkListen(listen string, token bool) error {
+	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
+		// sun_path holds 108 bytes with the final zero (unix(7)).
+		if !filepath.IsAbs(path) || len(path) > 107 || strings.ContainsRune(path, 0) {
+			return fmt.Errorf("listen is %.120q, after unix: an absolute path of at most 107 bytes is wanted", listen)
+		}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("listen is %.120q, wanted is ADDRESS:PORT or unix:/path", listen)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("listen is %.120q, the port must be 1 to 65535", listen)
+	}
+	if host == "localhost" {
+		return nil
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return fmt.Errorf("listen is %.120q, an IP address or localhost is wanted before the port", listen)
+	}
+	if !addr.Unmap().IsLoopback() && !token {
+		return fmt.Errorf("listen is %s, which is not loopback, and there is no token: set one, or listen on 127.0.0.1 or unix:/path", listen)
+	}
+	return nil
+}
+
+// Run listens, scans and steers until ctx ends, and returns nil then. Workers stay as they are. It is an error when it
+// cannot listen. Run may be called again after it has returned, not twice at once.
+func (a *Agent) Run(ctx context.Context) error {
+	ln, err := listenOn(a.opt.Listen)
+	if err != nil {
+		return err
+	}
+	reg := newRegistry(a.set)
+	defer reg.close()
+	reg.host(a.host)
+	for _, app := range a.apps {
+		app.met = reg.app(app)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { a.host.run(ctx) })
+	for _, app := range a.apps {
+		wg.Go(func() { app.run(ctx, a.opt.ScanEvery) })
+	}
+	srv := &http.Server{
+		Handler:           a.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.opt.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	wg.Go(func() { served <- srv.Serve(ln) })
+	a.opt.Log.Info("the agent listens", "node", a.opt.Node, "listen", a.opt.Listen, "apps", len(a.apps))
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serve %s: %w", a.opt.Listen, err)
+	case <-ctx.Done():
+		err = nil
+		stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		if srv.Shutdown(stop) != nil {
+			_ = srv.Close() // whoever still waits has had its time
+		}
+		cancelStop()
+	}
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// listenOn listens on TCP or on a unix socket; a socket file that a dead agent left is replaced.
+func listenOn(listen string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(listen, "unix:")
+	if !ok {
+		ln, err := net.Listen("tcp", listen)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", listen, err)
+		}
+		return ln, nil
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("listen on %s: there is a file that is not a socket", listen)
+		}
+		c, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("listen on %s: another process listens there", listen)
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			return nil, fmt.Errorf("listen on %s: look whether the old socket is in use: %w", listen, err)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: remove the old socket: %w", listen, err)
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", listen, err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("listen on %s: set its mode: %w", listen, err)
+	}
+	return ln, nil
+}
+
+// report gathers everything.
+func (a *Agent) report(now time.Time) Report {
+	r := Report{Node: a.opt.Node, Time: now, Host: a.host.get(), Apps: make(map[string]AppReport, len(a.apps))}
+	for _, app := range a.apps {
+		r.Apps[app.cfg.Name] = app.report(now)
+	}
+	return r
+}

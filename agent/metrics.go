@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// registry puts series into a set and takes exactly those out again.
+type registry struct {
+	set   *metrics.Set
+	names []string
+}
+
+func newRegistry(set *metrics.Set) *registry { return &registry{set: set} }
+
+func (r *registry) counter(name string) *metrics.Counter {
+	r.names = append(r.names, name)
+	return r.set.GetOrCreateCounter(name)
+}
+
+func (r *registry) gauge(name string, f func() float64) {
+	r.names = append(r.names, name)
+	r.set.UnregisterMetric(name)
+	r.set.GetOrCreateGauge(name, f)
+}
+
+func (r *registry) close() {
+	for _, name := range r.names {
+		r.set.UnregisterMetric(name)
+	}
+	r.names = nil
+}
+
+// appMetrics are the counters of one application.
+type appMetrics struct {
+	up, down, failed, changes, removed *metrics.Counter
+	scans                              *metrics.PrometheusHistogram
+}
+
+// app registers the series of one application. Names were checked by New, so they need no quoting.
+func (r *registry) app(a *app) *appMetrics {
+	label := func(name, more string) string {
+		return fmt.Sprintf(`tidegate_agent_%s{app=%q%s}`, name, a.cfg.Name, more)
+	}
+	gauge := func(name, more string, f func(AppReport) float64) {
+		r.gauge(label(name, more), func() float64 { return f(a.report(time.Now())) })
+	}
+	gauge("known", "", func(r AppReport) float64 {
+		if r.Known {
+			return 1
+		}
+		return 0
+	})
+	gauge("workers", `,state="ready"`, func(r AppReport) float64 { return float64(r.Ready) })
+	gauge("workers", `,state="starting"`, func(r AppReport) float64 { return float64(r.Starting) })
+	gauge("workers", `,state="draining"`, func(r AppReport) float64 { return float64(r.Draining) })
+	gauge("target_workers", "", func(r AppReport) float64 { return float64(r.Target) })
+	gauge("busy_requests", "", func(r AppReport) float64 { return float64(r.Busy) })
+	gauge("busy_mean_requests", "", func(r AppReport) float64 { return r.BusyMean })
+	gauge("sample_age_seconds", "", func(r AppReport) float64 { return r.SampleAge().Seconds() })
+	r.gauge(label("foreign_names", ""), func() float64 { return float64(a.foreign.Load()) })
+	scans := label("scan_duration_seconds", "")
+	r.names = append(r.names, scans)
+	return &appMetrics{
+		up:      r.counter(label("steps_total", `,step="up"`)),
+		down:    r.counter(label("steps_total", `,step="down"`)),
+		failed:  r.counter(label("step_failures_total", "")),
+		changes: r.counter(label("master_changes_total", "")),
+		removed: r.counter(label("stale_marks_removed_total", "")),
+		scans:   r.set.GetOrCreatePrometheusHistogramExt(scans, []float64{.0001, .0003, .001, .003, .01, .03, .1, .3}),
+	}
+}
+
+// host registers the series of the machine.
+func (r *registry) host(h *hostSampler) {
+	gauge := func(name string, f func(Host) float64) {
+		r.gauge("tidegate_agent_host_"+name, func() float64 { return f(h.get()) })
+	}
+	gauge("cpus", func(h Host) float64 { return float64(h.CPUs) })
+	gauge("load1", func(h Host) float64 { return h.Load1 })
+	gauge("cpu_busy_ratio", func(h Host) float64 { return h.CPUBusy })
+	gauge("memory_total_bytes", func(h Host) float64 { return float64(h.MemTotal) })
+	gauge("memory_available_bytes", func(h Host) float64 { return float64(h.MemAvailable) })
+}

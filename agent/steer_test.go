@@ -1,0 +1,294 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// fakeMaster does what gunicorn 20.1's arbiter does with its signals (arbiter.py: handle_ttin, handle_ttou, manage_workers,
+// spawn_workers, reload), in simulated time, with the faults that a real one does not show on demand: signals that are lost
+// or taken late. The real program is steered in gunicorn_test.go.
+type fakeMaster struct {
+	now     time.Time
+	proc    Proc
+	file    fileID
+	num     int
+	conf    int
+	workers []*fakeWorker // oldest first
+	nextPID int
+	signals []fakeSignal
+	spawnAt time.Time // the arbiter sleeps until then after a fork
+	busy    func() time.Duration
+}
+
+type fakeWorker struct {
+	proc      Proc
+	busyUntil time.Time
+	begun     uint64
+	told      bool
+}
+
+type fakeSignal struct {
+	at   time.Time
+	what int
+}
+
+func newFakeMaster(conf int) *fakeMaster {
+	m := &fakeMaster{now: time.Unix(1000, 0), nextPID: 100, conf: conf, busy: func() time.Duration { return 0 }}
+	m.restart()
+	return m
+}
+
+// restart is a new master with the configured count, whose workers are forked one by one.
+func (m *fakeMaster) restart() {
+	m.nextPID++
+	m.proc, m.num, m.workers, m.signals = Proc{m.nextPID, uint64(m.nextPID)}, m.conf, nil, nil
+	m.file.mtime++
+}
+
+// reload is a HUP: the pid file is made anew, the configured number is forked, all older ones are told to leave.
+func (m *fakeMaster) reload() {
+	m.file.mtime++
+	m.num = m.conf
+	for range m.conf {
+		m.fork()
+	}
+}
+
+func (m *fakeMaster) fork() {
+	m.nextPID++
+	m.workers = append(m.workers, &fakeWorker{proc: Proc{m.nextPID, uint64(m.nextPID)}})
+}
+
+// advance lets d pass in steps of 20 ms.
+func (m *fakeMaster) advance(d time.Duration) {
+	for end := m.now.Add(d); m.now.Before(end); {
+		m.now = m.now.Add(20 * time.Millisecond)
+		for len(m.signals) > 0 && !m.signals[0].at.After(m.now) {
+			m.num = max(m.num+m.signals[0].what, 1)
+			m.signals = m.signals[1:]
+		}
+		m.workers = slices.DeleteFunc(m.workers, func(w *fakeWorker) bool { return w.told && !w.busyUntil.After(m.now) })
+		if len(m.workers) < m.num && !m.spawnAt.After(m.now) {
+			m.fork()
+			m.spawnAt = m.now.Add(60 * time.Millisecond)
+		}
+		for i := 0; i < len(m.workers)-m.num; i++ {
+			m.workers[i].told = true
+		}
+		for _, w := range m.workers {
+			if !w.told && !w.busyUntil.After(m.now) {
+				if d := m.busy(); d > 0 {
+					w.busyUntil = m.now.Add(d)
+					w.begun++
+				}
+			}
+		}
+	}
+}
+
+func (m *fakeMaster) view() view {
+	v := view{master: m.proc, file: m.file, work: func(p Proc) Work {
+		for _, w := range m.workers {
+			if w.proc == p && w.busyUntil.After(m.now) {
+				return Work{1, w.begun}
+			}
+		}
+		return Work{}
+	}}
+	for _, w := range m.workers {
+		v.children = append(v.children, w.proc)
+	}
+	return v
+}
+
+// drive runs the loop for d towards goal and returns the signals sent.
+func drive(t interface{ Fatalf(string, ...any) }, m *fakeMaster, s *steer, goal int, d time.Duration, fate func() (lost bool, late time.Duration)) (sent int) {
+	for end := m.now.Add(d); m.now.Before(end); m.advance(100 * time.Millisecond) {
+		v := m.view()
+		if len(v.children) == 0 {
+			s.blind()
+			continue
+		}
+		s.observe(m.now, v)
+		step := s.next(m.now, goal)
+		if step == 0 {
+			continue
+		}
+		if m.now.Sub(s.lastSignal) < 100*time.Millisecond {
+			t.Fatalf("two signals %v apart, want at least 100ms", m.now.Sub(s.lastSignal))
+		}
+		sent++
+		s.sent(m.now, step)
+		lost, late := false, time.Duration(0)
+		if fate != nil {
+			lost, late = fate()
+		}
+		if !lost {
+			m.signals = append(m.signals, fakeSignal{m.now.Add(late), step})
+		}
+	}
+	return sent
+}
+
+func TestSteerReachesTheTargetWithTheFewestSignals(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		conf, goal int
+		busy       time.Duration
+		want       int
+	}{
+		{"no target", 3, 0, 0, 0},
+		{"already there", 3, 3, 0, 0},
+		{"up", 1, 5, 0, 4},
+		{"down, idle", 5, 2, 0, 3},
+		{"down, all busy for 20 s", 5, 2, 20 * time.Second, 3},
+		{"up from busy", 2, 6, 3 * time.Second, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newFakeMaster(c.conf)
+			m.busy = func() time.Duration { return c.busy }
+			s := &steer{min: 1, max: 10}
+			if n := drive(t, m, s, 0, 3*time.Second, nil); n != 0 {
+				t.Fatalf("%d signals without a target", n)
+			}
+			if n := drive(t, m, s, c.goal, 30*time.Second, nil); n != c.want {
+				t.Errorf("%d signals, want %d", n, c.want)
+			}
+			if c.goal > 0 && (m.num != c.goal || len(m.workers) != c.goal) {
+				t.Errorf("the master wants %d and has %d, want %d", m.num, len(m.workers), c.goal)
+			}
+		})
+	}
+}
+
+func TestSteerGoesOnWhileOldWorkersFinish(t *testing.T) {
+	m := newFakeMaster(5)
+	m.busy = func() time.Duration { return time.Minute }
+	s := &steer{min: 1, max: 10}
+	drive(t, m, s, 0, 3*time.Second, nil)
+	drive(t, m, s, 2, 3*time.Second, nil)
+	if m.num != 2 || s.draining() != 3 || len(m.workers) != 5 {
+		t.Fatalf("after 3 s: the master wants %d of %d, %d drain; want 2 of 5, 3", m.num, len(m.workers), s.draining())
+	}
+	// The load comes back before they have gone: gunicorn forks nobody while it has five, and we must not count signals
+	// without a visible effect as lost.
+	if n := drive(t, m, s, 4, 10*time.Second, nil); n != 2 || m.num != 4 {
+		t.Fatalf("%d signals, the master wants %d; want 2 and 4", n, m.num)
+	}
+	drive(t, m, s, 4, 2*time.Minute, nil)
+	if m.num != 4 || len(m.workers) != 4 || s.draining() != 0 {
+		t.Fatalf("in the end the master wants %d and has %d, %d drain; want 4, 4, 0", m.num, len(m.workers), s.draining())
+	}
+}
+
+func TestSteerAfterEvents(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		event func(*fakeMaster)
+		busy  time.Duration
+		// most is the most signals it may take to get back to 4 of the configured 2.
+		most int
+	}{
+		{"reload", (*fakeMaster).reload, 0, 2},
+		{"reload with busy workers", (*fakeMaster).reload, 10 * time.Second, 2},
+		{"new master", (*fakeMaster).restart, 0, 2},
+		{"killed worker", func(m *fakeMaster) { m.workers = m.workers[1:] }, 0, 0},
+		{"two killed workers", func(m *fakeMaster) { m.workers = m.workers[2:] }, 0, 0},
+		{"someone else's TTIN", func(m *fakeMaster) { m.num++ }, 0, 1},
+		{"someone else's TTOU", func(m *fakeMaster) { m.num-- }, 0, 1},
+		{"pid file written again by a person", func(m *fakeMaster) { m.file.mtime++ }, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newFakeMaster(2)
+			m.busy = func() time.Duration { return c.busy }
+			s := &steer{min: 1, max: 10}
+			drive(t, m, s, 0, 3*time.Second, nil)
+			drive(t, m, s, 4, 5*time.Second, nil)
+			if m.num != 4 {
+				t.Fatalf("before the event the master wants %d, want 4", m.num)
+			}
+			c.event(m)
+			n := drive(t, m, s, 4, 40*time.Second, nil)
+			if n > c.most {
+				t.Errorf("%d signals, want at most %d", n, c.most)
+			}
+			if m.num != 4 || len(m.workers) != 4 || s.draining() != 0 {
+				t.Errorf("in the end the master wants %d and has %d, %d drain; want 4, 4, 0", m.num, len(m.workers), s.draining())
+			}
+		})
+	}
+}
+
+func TestSteerSendsNothingWhileASignalIsPending(t *testing.T) {
+	m := newFakeMaster(2)
+	s := &steer{min: 1, max: 10}
+	drive(t, m, s, 0, 3*time.Second, nil)
+	s.observe(m.now, m.view())
+	if s.next(m.now, 5) != 1 {
+		t.Fatal("no first step")
+	}
+	s.sent(m.now, 1)
+	for range 100 {
+		m.advance(100 * time.Millisecond)
+		v := m.view()
+		v.pending = true
+		s.observe(m.now, v)
+		if s.next(m.now, 5) != 0 {
+			t.Fatal("a second signal while the first was pending: they merge")
+		}
+	}
+}
+
+// However workers behave and signals fare, the loop ends at the goal and then rests; and as long as nothing is lost, late or
+// done by others, the master's own count never leaves the span between where it was and where it should be.
+func TestSteerProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newFakeMaster(rapid.IntRange(1, 8).Draw(t, "conf"))
+		s := &steer{min: rapid.IntRange(1, 3).Draw(t, "min"), max: rapid.IntRange(4, 8).Draw(t, "max")}
+		busyMS := rapid.IntRange(0, 8000).Draw(t, "busy ms")
+		m.busy = func() time.Duration { return time.Duration(busyMS) * time.Millisecond }
+		drive(t, m, s, 0, 3*time.Second, nil)
+		clean := true
+		goal := 0
+		for range rapid.IntRange(1, 6).Draw(t, "phases") {
+			goal = rapid.IntRange(s.min, s.max).Draw(t, "goal")
+			fate := func() (bool, time.Duration) { return false, 0 }
+			switch rapid.SampledFrom([]string{"", "", "", "hup", "restart", "kill", "lost", "late"}).Draw(t, "event") {
+			case "hup":
+				clean = false
+				m.reload()
+			case "restart":
+				clean = false
+				m.restart()
+			case "kill":
+				if len(m.workers) > 0 {
+					m.workers = m.workers[1:]
+				}
+			case "lost":
+				clean = false
+				fate = func() (bool, time.Duration) { return rapid.Bool().Draw(t, "lost"), 0 }
+			case "late":
+				clean = false
+				fate = func() (bool, time.Duration) {
+					return false, time.Duration(rapid.IntRange(0, 4000).Draw(t, "late ms")) * time.Millisecond
+				}
+			}
+			before := m.num
+			drive(t, m, s, goal, time.Duration(rapid.IntRange(100, 15000).Draw(t, "phase ms"))*time.Millisecond, fate)
+			if clean && (m.num < min(before, goal) || m.num > max(before, goal)) {
+				t.Fatalf("the master wants %d on the way from %d to %d", m.num, before, goal)
+			}
+		}
+		drive(t, m, s, goal, 3*time.Minute, nil)
+		if n := drive(t, m, s, goal, time.Minute, nil); n != 0 {
+			t.Fatalf("%d signals in a minute of rest", n)
+		}
+		if m.num != goal || len(m.workers) != goal || s.draining() != 0 {
+			t.Fatalf("the master wants %d and has %d, %d drain; want %d", m.num, len(m.workers), s.draining(), goal)
+		}
+	})
+}
