@@ -257,4 +257,7 @@ func (l *Loop) Ready() error {
 }
 
 // WriteMetrics implements api.Backend.
-func (l *Loop) WriteMetrics(w io.Writer) { l.set.WritePrometheus(w) }
+func (l *Loop) WriteMetrics(w io.Writer) {
+	l.set.WritePrometheus(w)
+	metrics.WriteProcessMetrics(w)
+}

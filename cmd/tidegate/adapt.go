@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/tidegate/tidegate/agent"
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/conf"
+	"github.com/tidegate/tidegate/control"
+	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/nginxgen"
+	"github.com/tidegate/tidegate/spoa"
+)
+
+// proxyAdapter shows a haproxy.Client to the controller.
+type proxyAdapter struct{ client *haproxy.Client }
+
+func (p proxyAdapter) Observe(ctx context.Context, backends []string) (control.ProxyState, error) {
+	s, err := p.client.Observe(ctx, backends)
+	if err != nil {
+		return control.ProxyState{}, err
+	}
+	if s.Process.Stopping {
+		return control.ProxyState{}, fmt.Errorf("HAProxy's process %s is stopping and its successor does not answer yet", s.Process.ID)
+	}
+	out := control.ProxyState{Process: s.Process.ID, Backends: map[string]control.ProxyBackend{}}
+	for name, b := range s.Backends {
+		if b.Missing || b.Disabled {
+			continue
+		}
+		pb := control.ProxyBackend{Current: b.Current, Queued: b.Queued, Servers: map[string]core.ProxyServerObs{}}
+		for _, srv := range b.Servers {
+			pb.Servers[srv.Name] = proxyServer(srv)
+		}
+		out.Backends[name] = pb
+	}
+	return out, nil
+}
+
+func proxyServer(s haproxy.Server) core.ProxyServerObs {
+	admin := core.AdminReady
+	switch {
+	case s.Admin.Maint():
+		admin = core.AdminMaint
+	case s.Admin.Drain():
+		admin = core.AdminDrain
+	}
+	return core.ProxyServerObs{
+		Known: true, Admin: admin, FromConfig: s.Admin.FromConfig(), Up: s.Op.Up(), Checked: s.CheckConfigured && s.CheckEnabled,
+		Weight: s.Weight, Current: s.Current, Queued: s.Queued,
+	}
+}
+
+// Apply sends all steps as one batch; a step takes one to three commands.
+func (p proxyAdapter) Apply(ctx context.Context, steps []control.ProxyStep) ([]error, error) {
+	var cmds []haproxy.Command
+	var of []int
+	for i, s := range steps {
+		for _, c := range commands(s) {
+			cmds, of = append(cmds, c), append(of, i)
+		}
+	}
+	_, results, err := p.client.Apply(ctx, cmds, nil)
+	errs := make([]error, len(steps))
+	for k, r := range results {
+		if r.Err != nil && errs[of[k]] == nil {
+			errs[of[k]] = r.Err
+		}
+	}
+	return errs, err
+}
+
+func commands(s control.ProxyStep) []haproxy.Command {
+	weight := haproxy.SetWeight(s.Backend, s.Server, s.Weight)
+	state := func(to string) haproxy.Command { return haproxy.SetState(s.Backend, s.Server, to) }
+	switch s.Kind {
+	case core.Enter:
+		cmds := []haproxy.Command{weight, state(haproxy.Drain)}
+		if s.Checked {
+			cmds = append(cmds, haproxy.SetHealth(s.Backend, s.Server, haproxy.Down))
+		}
+		return cmds
+	case core.Ready:
+		return []haproxy.Command{weight, state(haproxy.Ready)}
+	case core.SetWeight:
+		return []haproxy.Command{weight}
+	case core.Drain:
+		return []haproxy.Command{state(haproxy.Drain)}
+	case core.Park:
+		return []haproxy.Command{haproxy.SetWeight(s.Backend, s.Server, 0), state(haproxy.Maint)}
+	}
+	return nil
+}
+
+// webAdapter shows a nginxgen.Manager to the controller.
+type webAdapter struct{ manager *nginxgen.Manager }
+
+func (w webAdapter) Apply(ctx context.Context, now time.Time, upstreams []control.WebUpstream) (control.WebOutcome, error) {
+	out, err := w.manager.Apply(ctx, now, webModel(upstreams))
+	return control.WebOutcome{
+		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
+	}, err
+}
+
+func webModel(upstreams []control.WebUpstream) nginxgen.Model {
+	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
+	for _, u := range upstreams {
+		ready := make([]int, len(u.Servers))
+		for i, s := range u.Servers {
+			ready[i] = s.Weight
+		}
+		weights := nginxgen.Weights(ready, 0)
+		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
+		for i, s := range u.Servers {
+			nu.Servers = append(nu.Servers, nginxgen.Server{Name: s.Name, Address: s.Address, Weight: weights[i], Down: weights[i] == 0})
+		}
+		m.Upstreams = append(m.Upstreams, nu)
+	}
+	return m
+}
+
+func (w webAdapter) Live() (map[string]map[string]int, bool) {
+	m, ok := w.manager.Live()
+	if !ok {
+		return nil, false
+	}
+	out := map[string]map[string]int{}
+	for _, u := range m.Upstreams {
+		out[u.Name] = map[string]int{}
+		for _, s := range u.Servers {
+			weight := max(1, s.Weight)
+			if s.Down {
+				weight = 0
+			}
+			out[u.Name][s.Address] = weight
+		}
+	}
+	return out, true
+}
+
+// nodeAdapter shows an agent.Client to the controller.
+type nodeAdapter struct {
+	name   string
+	client *agent.Client
+}
+
+func (n nodeAdapter) Report(ctx context.Context) (map[string]core.PoolObs, error) {
+	r, err := n.client.Report(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Node != n.name {
+		return nil, fmt.Errorf("the agent calls itself %q, the configuration calls it %q: is the url right?", r.Node, n.name)
+	}
+	out := map[string]core.PoolObs{}
+	var problems []error
+	for name, a := range r.Apps {
+		out[name] = core.PoolObs{
+			Known: a.Known, Total: a.Total, Ready: a.Ready, Starting: a.Starting, Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
+		}
+		if !a.Known {
+			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))
+		}
+	}
+	if len(problems) > 0 && len(problems) == len(r.Apps) {
+		return nil, errors.Join(problems...)
+	}
+	return out, nil
+}
+
+func (n nodeAdapter) SetWorkers(ctx context.Context, app string, workers int, epoch uint64) error {
+	_, err := n.client.SetTarget(ctx, app, workers, epoch)
+	return err
+}
+
+// trafficAdapter shows the SPOE agent and its meter to the controller.
+type trafficAdapter struct {
+	listen string
+	server *spoa.Server
+	meter  *spoa.Meter
+	errors map[string]*errorShare
+}
+
+// errorShare remembers the counts of a few turns, for the share of errors among recent completions.
+type errorShare struct{ done, failed []uint64 }
+
+// errorTurns is how many turns the share looks back.
+const errorTurns = 5
+
+func (e *errorShare) add(done, failed uint64) float64 {
+	e.done, e.failed = append(e.done, done), append(e.failed, failed)
+	if n := len(e.done) - errorTurns; n > 0 {
+		e.done, e.failed = e.done[n:], e.failed[n:]
+	}
+	last := len(e.done) - 1
+	total := e.done[last] - e.done[0]
+	// A handful of requests makes no storm.
+	if total < 10 || e.done[last] < e.done[0] || e.failed[last] < e.failed[0] {
+		return 0
+	}
+	return min(1, float64(e.failed[last]-e.failed[0])/float64(total))
+}
+
+func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
+	out := map[string]control.TrafficReport{}
+	for _, b := range t.meter.Take(now) {
+		last := b.LastHeartbeat
+		if b.LastSample.After(last) {
+			last = b.LastSample
+		}
+		share := t.errors[b.Name]
+		if share == nil {
+			share = &errorShare{}
+			t.errors[b.Name] = share
+		}
+		r := control.TrafficReport{
+			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued,
+			Errors: share.add(b.Completions+b.NoResponse, b.Errors+b.NoResponse),
+		}
+		for _, s := range b.Samples {
+			if s.Response >= 0 {
+				r.Responses = append(r.Responses, s.Response)
+			}
+		}
+		out[b.Name] = r
+	}
+	for name := range t.errors {
+		if _, ok := out[name]; !ok {
+			delete(t.errors, name)
+		}
+	}
+	return out
+}
+
+func (t *trafficAdapter) State() api.SPOA {
+	s := t.server.Stats()
+	bad := uint64(0)
+	for _, n := range s.Malformed {
+		bad += n
+	}
+	return api.SPOA{
+		Listen: t.listen, Connections: int64(s.Connections), Frames: s.Frames, Malformed: bad,
+		AckP50MS: float64(s.AckP50) / 1e6, AckP99MS: float64(s.AckP99) / 1e6,
+	}
+}
+
+// rooms builds a controller's setup from a configuration, and builds only anew what has changed.
+type rooms struct {
+	log     *slog.Logger
+	set     *metrics.Set
+	traffic control.Traffic
+	// offline leaves out what looks at live files.
+	offline bool
+
+	proxyConf conf.HAProxy
+	proxy     *haproxy.Client
+	nginxConf conf.Nginx
+	web       *nginxgen.Manager
+}
+
+// build does all that can fail first; the rooms change only when everything is there.
+func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
+	s := control.Setup{File: c.File, Tick: c.Tick, Traffic: r.traffic, Nodes: map[string]control.Node{}}
+	next := *r
+	next.proxy, next.web = nil, nil
+	if h := c.HAProxy; h != nil {
+		next.proxyConf, next.proxy = *h, r.proxy
+		if r.proxy == nil || *h != r.proxyConf {
+			client, err := haproxy.New(haproxy.Options{Addr: h.Socket, Timeout: h.Timeout, Log: r.log, Metrics: r.set})
+			if err != nil {
+				return s, err
+			}
+			next.proxy = client
+		}
+		s.Proxy = proxyAdapter{next.proxy}
+	}
+	for _, n := range c.Nodes {
+		client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), Timeout: n.Timeout})
+		if err != nil {
+			return s, fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		s.Nodes[n.Name] = nodeAdapter{n.Name, client}
+	}
+	if n := c.Nginx; n != nil {
+		next.nginxConf, next.web = *n, r.web
+		if r.web == nil || *n != r.nginxConf {
+			manager, err := nginxgen.New(nginxOptions(n, r.log, r.set))
+			if err != nil {
+				return s, err
+			}
+			if !r.offline {
+				if err := manager.Recover(ctx); err != nil {
+					r.log.Warn("nginx's present state is not known", "error", err)
+				}
+			}
+			next.web = manager
+		}
+		s.Web = webAdapter{next.web}
+	}
+	for _, a := range c.Apps {
+		s.Apps = append(s.Apps, controlApp(a))
+	}
+	// Series are named after the socket: they stay when only the time-out has changed.
+	if r.proxy != nil && r.proxy != next.proxy && (c.HAProxy == nil || c.HAProxy.Socket != r.proxyConf.Socket) {
+		r.proxy.Close()
+	}
+	*r = next
+	return s, nil
+}
+
+func controlApp(a conf.App) control.App {
+	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter}
+	if u := a.Upstream; u != nil {
+		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
+	}
+	for _, srv := range a.Servers {
+		app.Servers = append(app.Servers, control.Server{
+			Name: srv.Name, Address: srv.Address, Node: srv.Node, WarmURL: srv.WarmURL, WarmHost: srv.WarmHost, WarmUA: srv.WarmUA, WarmTimeout: srv.WarmTimeout,
+		})
+	}
+	return app
+}
+
+func nginxOptions(n *conf.Nginx, log *slog.Logger, set *metrics.Set) nginxgen.Options {
+	none := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return -1
+		}
+		return d
+	}
+	return nginxgen.Options{
+		File: n.Include, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile, Log: log, Metrics: set,
+		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights),
+	}
+}

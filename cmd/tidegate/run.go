@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/api"
+	"github.com/tidegate/tidegate/conf"
+	"github.com/tidegate/tidegate/control"
+	"github.com/tidegate/tidegate/spoa"
+)
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the controller: the SPOE agent, the decisions, HAProxy and nginx",
+		Args:  cobra.NoArgs,
+	}
+	file := configFlag(cmd)
+	log := logFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		l, err := log()
+		if err != nil {
+			return err
+		}
+		return runController(cmd.Context(), *file, l)
+	}
+	return cmd
+}
+
+// configFlag adds the required flag -c.
+func configFlag(cmd *cobra.Command) *string {
+	file := cmd.Flags().StringP("config", "c", "", "configuration `FILE`")
+	_ = cmd.MarkFlagRequired("config") // the flag exists: it was added in the line above
+	return file
+}
+
+// controller is the wired process.
+type controller struct {
+	conf    *conf.Controller
+	log     *slog.Logger
+	loop    *control.Loop
+	spoa    *spoa.Server
+	spoaLn  net.Listener
+	apiLn   net.Listener
+	metrics net.Listener
+}
+
+func runController(ctx context.Context, file string, log *slog.Logger) error {
+	metrics.ExposeMetadata(true)
+	c, err := wire(ctx, file, log)
+	if err != nil {
+		return err
+	}
+	log.Info("tidegate runs", "version", buildVersion(), "config", file, "api", c.conf.API, "apps", len(c.conf.Apps))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	start := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	if c.spoa != nil {
+		start(func() error { return c.spoa.Serve(ctx, c.spoaLn) })
+	}
+	start(func() error { return api.Serve(ctx, c.apiLn, api.Handler(c.loop, false), log) })
+	if c.metrics != nil {
+		start(func() error { return api.Serve(ctx, c.metrics, api.Handler(c.loop, true), log) })
+	}
+	// A refused reload is logged and shown by the loop itself.
+	start(func() error { return conf.Watch(ctx, file, func() { _ = c.loop.Reload() }) })
+	start(func() error { onHangup(ctx, func() { _ = c.loop.Reload() }); return nil })
+	start(func() error { return c.loop.Run(ctx) })
+	wg.Wait()
+	log.Info("tidegate ends; traffic, weights and workers stay as they are")
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// wire builds everything that can fail before anything begins to run.
+func wire(ctx context.Context, file string, log *slog.Logger) (*controller, error) {
+	cfg, err := conf.LoadController(file)
+	if err != nil {
+		return nil, err
+	}
+	set := metrics.NewSet()
+	r := &rooms{log: log, set: set}
+	c := &controller{conf: cfg, log: log}
+	ok := false
+	defer func() {
+		if !ok {
+			c.closeListeners()
+		}
+	}()
+	if cfg.SPOA != nil {
+		if c.spoaLn, err = listenSPOA(cfg.SPOA); err != nil {
+			return nil, err
+		}
+		meter := spoa.NewMeter(spoa.MeterOptions{Metrics: set})
+		c.spoa = spoa.New(spoa.Options{Sink: meter, Log: log, Metrics: set})
+		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}}
+	}
+	setup, err := r.build(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	store, err := control.NewStore(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	c.loop, err = control.New(control.Options{
+		Version: buildVersion(), Setup: setup, Store: store, Journal: control.NewJournal(cfg.StateDir, control.JournalMaxBytes), Log: log, Metrics: set,
+		Load: func() (control.Setup, error) {
+			next, err := conf.LoadController(file)
+			if err != nil {
+				return control.Setup{}, err
+			}
+			if err := needsRestart(cfg, next); err != nil {
+				return control.Setup{}, err
+			}
+			return r.build(ctx, next)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.apiLn, err = listenAPI(cfg.API); err != nil {
+		return nil, err
+	}
+	if cfg.Metrics != "" {
+		if c.metrics, err = api.Listen(cfg.Metrics); err != nil {
+			return nil, err
+		}
+	}
+	ok = true
+	return c, nil
+}
+
+func (c *controller) closeListeners() {
+	for _, ln := range []net.Listener{c.spoaLn, c.apiLn, c.metrics} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
+}
+
+// needsRestart refuses a reload that would move what clients are connected to.
+func needsRestart(old, next *conf.Controller) error {
+	spoaOf := func(c *conf.Controller) conf.SPOA {
+		if c.SPOA == nil {
+			return conf.SPOA{}
+		}
+		return *c.SPOA
+	}
+	for key, same := range map[string]bool{
+		"api": old.API == next.API, "metrics": old.Metrics == next.Metrics, "state_dir": old.StateDir == next.StateDir, "spoa": spoaOf(old) == spoaOf(next),
+	} {
+		if !same {
+			return fmt.Errorf("%s: %s has changed; that takes a restart of tidegate (traffic goes on meanwhile)", next.File, key)
+		}
+	}
+	return nil
+}
+
+func listenAPI(addr string) (net.Listener, error) {
+	if err := makeParent(addr); err != nil {
+		return nil, err
+	}
+	return api.Listen(addr)
+}
+
+func listenSPOA(c *conf.SPOA) (net.Listener, error) {
+	if err := makeParent(c.Listen); err != nil {
+		return nil, err
+	}
+	ln, err := spoa.Listen(c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	path, unix := strings.CutPrefix(c.Listen, "unix:")
+	if c.Group == "" || !unix {
+		return ln, nil
+	}
+	g, err := user.LookupGroup(c.Group)
+	if err == nil {
+		var gid int
+		if gid, err = strconv.Atoi(g.Gid); err == nil {
+			err = os.Chown(path, -1, gid)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("give the SPOE socket to the group %s: %w", c.Group, err), ln.Close())
+	}
+	return ln, nil
+}
+
+// makeParent makes the folder of a unix socket when it is missing, as /run/tidegate is after a boot.
+func makeParent(addr string) error {
+	path, unix := strings.CutPrefix(addr, "unix:")
+	if !unix {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make the socket's folder: %w", err)
+	}
+	return nil
+}
+
+// onHangup calls f at each SIGHUP until ctx ends.
+func onHangup(ctx context.Context, f func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			f()
+		}
+	}
+}
+
+func reloadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reload [--api ADDRESS | -c FILE]",
+		Short: "Make a running controller read its configuration again, all or nothing",
+		Args:  cobra.NoArgs,
+	}
+	client := clientFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
+		defer cancel()
+		if err := c.Reload(ctx); err != nil {
+			return err
+		}
+		fmt.Println("the configuration was loaded")
+		return nil
+	}
+	return cmd
+}
