@@ -3,6 +3,7 @@ package nginxgen_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -149,27 +150,48 @@ func TestReloadThatFailsIsRolledBack(t *testing.T) {
 	})
 }
 
-// Without an error log only the time-out tells; then nobody knows what nginx will do yet, and it is told to load the old
-// file again.
+// A master that hangs: only the time-out tells. Nobody knows what nginx will do when it wakes, so it is told to load the
+// old file again.
 func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
-	s := newSite(t, siteOptions{servers: 2})
-	s.opts.VerifyTimeout = 300 * time.Millisecond
-	m := s.manager()
-	s.must(s.nginx.Signal(syscall.SIGSTOP))
-	before := s.liveBytes()
-	out, err := m.Apply(context.Background(), time.Now(), s.model(2, 1))
-	s.must(s.nginx.Signal(syscall.SIGCONT))
-	if out.Result != nginxgen.Failed || !out.Reloaded {
-		t.Fatalf("a master that hangs: %+v %v", out, err)
+	stopped := func(t *testing.T, verify time.Duration, f func(s *site, m *nginxgen.Manager, before []byte)) {
+		s := newSite(t, siteOptions{servers: 2})
+		s.opts.VerifyTimeout = verify
+		m := s.manager()
+		before := s.liveBytes()
+		s.must(s.nginx.Signal(syscall.SIGSTOP))
+		f(s, m, before)
+		if !bytes.Equal(before, s.liveBytes()) {
+			t.Fatal("the former file is not back")
+		}
+		s.must(harness.WaitFor("the old weights", 10*time.Second, func() bool {
+			got := s.shares(20)
+			return got[0] == 10 && got[1] == 10
+		}))
 	}
-	s.says(err, "no new nginx workers within 300ms", "did not load it")
-	if !bytes.Equal(before, s.liveBytes()) {
-		t.Fatal("the former file is not back")
-	}
-	s.must(harness.WaitFor("the old weights", 10*time.Second, func() bool {
-		got := s.shares(20)
-		return got[0] == 10 && got[1] == 10
-	}))
+	t.Run("it wakes up", func(t *testing.T) {
+		stopped(t, 2*time.Second, func(s *site, m *nginxgen.Manager, before []byte) {
+			woken := make(chan error, 1)
+			go func() {
+				err := harness.WaitFor("the new file", 10*time.Second, func() bool { return !s.isLive(before) })
+				if err == nil {
+					err = harness.WaitFor("the former file", 10*time.Second, func() bool { return s.isLive(before) })
+				}
+				woken <- errors.Join(err, s.nginx.Signal(syscall.SIGCONT))
+			}()
+			s.says(s.apply(m, s.model(2, 1), nginxgen.RolledBack), "no new nginx workers within 2s")
+			s.must(<-woken)
+		})
+	})
+	t.Run("it does not wake up", func(t *testing.T) {
+		stopped(t, 300*time.Millisecond, func(s *site, m *nginxgen.Manager, before []byte) {
+			out, err := m.Apply(context.Background(), time.Now(), s.model(2, 1))
+			s.must(s.nginx.Signal(syscall.SIGCONT))
+			if out.Result != nginxgen.Failed || !out.Reloaded {
+				t.Fatalf("%+v %v", out, err)
+			}
+			s.says(err, "no new nginx workers within 300ms", "did not load it")
+		})
+	})
 }
 
 func TestUsersOwnConfigurationIsBroken(t *testing.T) {

@@ -1,8 +1,10 @@
 package nginxgen
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,9 @@ var errNoNamespace = errors.New("a private mount namespace is not allowed")
 // withFileOver runs f, and the programs f starts, where the file over lies on top of the file under. Only they see it:
 // the thread leaves the process's mount namespace for a private copy, and the thread and its mounts end with f.
 func withFileOver(over, under string, f func()) error {
+	if _, err := os.Stat("/proc/thread-self/children"); err != nil {
+		return fmt.Errorf("%w: the kernel does not list a thread's children: %w", errNoNamespace, err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- onThrowawayThread(over, under, f) }()
 	return <-done
@@ -21,9 +26,8 @@ func withFileOver(over, under string, f func()) error {
 
 func onThrowawayThread(over, under string, f func()) error {
 	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		// Not on the main thread: it cannot end, and /proc/PID would show its namespace as the process's. While this
-		// goroutine holds it, another one lands on another thread.
+	if !expendable(unix.Gettid()) {
+		// While this goroutine holds its thread, another one lands on another thread, a new one in the end.
 		defer runtime.UnlockOSThread()
 		done := make(chan error, 1)
 		go func() { done <- onThrowawayThread(over, under, f) }()
@@ -42,4 +46,15 @@ func onThrowawayThread(over, under string, f func()) error {
 	}
 	f()
 	return nil
+}
+
+// expendable tells whether this thread, which the caller has locked, may end. The main thread may not: it stays behind
+// and /proc/PID would show its namespace as the process's. Nor may a thread that has living children: one that was
+// started with a parent-death signal gets it when the thread that started it ends, not when the process does.
+func expendable(tid int) bool {
+	if tid == unix.Getpid() {
+		return false
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", tid))
+	return err == nil && len(bytes.TrimSpace(children)) == 0
 }

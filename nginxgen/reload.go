@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"syscall"
 	"time"
@@ -245,7 +246,7 @@ func (m *Manager) hup(ctx context.Context, pid int, errorLog string) (untouched 
 	if err != nil {
 		return false, err
 	}
-	old := before.serving
+	old := maps.Clone(before.serving)
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
 		return false, fmt.Errorf("signal the nginx master %d: %w", pid, err)
 	}
@@ -253,18 +254,22 @@ func (m *Manager) hup(ctx context.Context, pid int, errorLog string) (untouched 
 	defer timeout.Stop()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	taken := false
 	for {
-		waits := hupPending(pid)
 		now, err := workersOf(pid)
 		if err != nil {
 			return false, err
 		}
 		switch {
-		case waits:
-			// Somebody else's reload is under way; the workers it brings are not the proof of ours.
+		case !taken && hupPending(pid):
+			// Somebody else's reload is under way. These workers were there before the master took our signal, so
+			// they are not the proof of ours.
 			for w := range now.serving {
 				old[w] = true
 			}
+		case !taken:
+			// Taken by now, but perhaps after the look at the workers: only the next look counts.
+			taken = true
 		case len(now.serving) > 0 && !anyIn(now.serving, old):
 			return false, nil
 		default:

@@ -42,7 +42,6 @@ type siteOptions struct {
 	http    string // more lines of the http block
 	include string // the include line; "" names the file
 	noFile  bool   // do not write the file first
-	upName  string
 }
 
 func newSite(t *testing.T, so siteOptions) *site {
@@ -147,6 +146,11 @@ func (s *site) liveBytes() []byte {
 	text, err := os.ReadFile(s.file)
 	s.must(err)
 	return text
+}
+
+func (s *site) isLive(text []byte) bool {
+	live, err := os.ReadFile(s.file)
+	return err == nil && bytes.Equal(live, text)
 }
 
 // unchanged runs f and wants the same live bytes and the same worker processes after it, and nothing staged left.
