@@ -240,7 +240,7 @@ func (l *load) add(row []string, col map[string]int, algo int) error {
 	switch row[col["type"]] {
 	case typeBackend:
 		l.seen, l.current, l.queued = true, current, queued
-		if algo >= 0 {
+		if algo >= 0 && row[algo] != "unknown" { // as 2.6 says of random
 			l.algorithm = row[algo]
 		}
 	case typeServer:

@@ -26,7 +26,8 @@ type Process struct {
 // Backend is one backend (or the backend half of a listen section) and its servers.
 type Backend struct {
 	Name string
-	// Algorithm is the name in the balance line ("roundrobin"), empty when the socket's level is too low to be told.
+	// Algorithm is the word in the balance line ("roundrobin"). It is empty when HAProxy does not tell: to a socket of level
+	// user, and about random.
 	Algorithm string
 	// Current counts requests queued and in service, Queued those that wait for any server.
 	Current, Queued int
