@@ -284,7 +284,7 @@ func (m *Manager) noteDrift(live []byte, drift bool) {
 	if sum := sha256.Sum256(live); sum != m.drifted {
 		m.drifted = sum
 		m.m.drift.Inc()
-		m.o.Log.Warn("somebody edited tidegate's nginx include; it will be overwritten", "file", m.o.File, "kept", m.files.edited)
+		m.o.Log.Warn("the nginx include is not what was last verified (edited by hand, or a run was cut short); it will be overwritten", "file", m.o.File, "kept", m.files.edited)
 	}
 }
 
