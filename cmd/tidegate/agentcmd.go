@@ -25,7 +25,11 @@ func agentCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return runAgent(cmd.Context(), *file, l)
+		path, err := file()
+		if err != nil {
+			return err
+		}
+		return runAgent(cmd.Context(), path, l)
 	}
 	return cmd
 }

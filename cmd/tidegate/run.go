@@ -38,16 +38,27 @@ func runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return runController(cmd.Context(), *file, l)
+		path, err := file()
+		if err != nil {
+			return err
+		}
+		return runController(cmd.Context(), path, l)
 	}
 	return cmd
 }
 
 // configFlag adds the required flag -c.
-func configFlag(cmd *cobra.Command) *string {
+func configFlag(cmd *cobra.Command) func() (string, error) {
 	file := cmd.Flags().StringP("config", "c", "", "configuration `FILE`")
-	_ = cmd.MarkFlagRequired("config") // the flag exists: it was added in the line above
-	return file
+	return func() (string, error) {
+		if *file == "" {
+			return "", usageError{fmt.Errorf("%s needs -c FILE, the configuration", cmd.CommandPath())}
+		}
+		if _, err := os.Stat(*file); err != nil {
+			return "", usageError{fmt.Errorf("read the configuration: %w", err)}
+		}
+		return *file, nil
+	}
 }
 
 // controller is the wired process.

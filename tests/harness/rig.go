@@ -25,6 +25,8 @@ type TB interface {
 type Rig struct {
 	// Dir is the folder; its path is short, because unix socket paths end at 107 bytes.
 	Dir string
+	// Keep leaves the folder when the rig is closed.
+	Keep bool
 
 	mu    sync.Mutex
 	procs []*Proc
@@ -84,6 +86,9 @@ func (r *Rig) Close() error {
 		if err := procs[i].Stop(5 * time.Second); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if r.Keep {
+		return errors.Join(errs...)
 	}
 	if err := os.RemoveAll(r.Dir); err != nil {
 		errs = append(errs, fmt.Errorf("remove the rig's folder: %w", err))

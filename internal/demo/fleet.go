@@ -1,0 +1,274 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/api"
+	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
+	"github.com/tidegate/tidegate/conf/marks"
+	"github.com/tidegate/tidegate/nginxgen"
+	"github.com/tidegate/tidegate/tests/harness"
+)
+
+// Fleet is the running demo: four nodes behind HAProxy and nginx, steered by one controller.
+type Fleet struct {
+	Rig *harness.Rig
+	// HAProxyAddr and NginxAddr take the load.
+	HAProxyAddr, NginxAddr string
+	API                    *api.Client
+	HAProxy                *harness.HAProxy
+	Nginx                  *harness.Nginx
+	Controller             *harness.Proc
+	nodes                  []node
+	binary                 string
+}
+
+type node struct {
+	name, app, agent string
+}
+
+// Options of a fleet.
+type Options struct {
+	// Binary is the tidegate binary to run.
+	Binary string
+	// Nodes is the number of nodes, MaxWorkers the most workers of one.
+	Nodes, MaxWorkers int
+	// ServiceMS is how long a request keeps a worker busy, in milliseconds.
+	ServiceMS int
+	// AppYAML replaces the part of the controller's configuration that says how the app is sized.
+	AppYAML string
+	// Log gets one line for each step of the start.
+	Log func(format string, args ...any)
+}
+
+// DefaultApp sizes the app of the demo: quicker than a production setting, so that two minutes show everything.
+const DefaultApp = `    strategy: busy_ratio
+    min_workers: 2
+    busy_ratio: {target: 0.65, up_window: 2s, down_window: 12s, down_every: 4s, down_share: 0.34, fill: 0.75}
+    max_out_per_minute: 1
+`
+
+// Start brings the whole fleet up; on an error everything started is ended again.
+func Start(ctx context.Context, rig *harness.Rig, o Options) (*Fleet, error) {
+	f := &Fleet{Rig: rig, binary: o.Binary}
+	if o.AppYAML == "" {
+		o.AppYAML = DefaultApp
+	}
+	steps := []struct {
+		what string
+		do   func(Options) error
+	}{
+		{"the nodes: gunicorn with the mark middleware, and a node agent each", f.startNodes},
+		{"HAProxy with the SPOE filter, nginx with the generated include", f.startProxies},
+		{"the controller", f.startController},
+	}
+	for _, s := range steps {
+		o.Log("starting %s", s.what)
+		if err := s.do(o); err != nil {
+			return nil, fmt.Errorf("start %s: %w", s.what, err)
+		}
+	}
+	return f, f.waitReady(ctx)
+}
+
+const wsgi = `from app import app as inner
+from tidegate_marks import Marks
+app = Marks(inner, %q)
+`
+
+func (f *Fleet) startNodes(o Options) error {
+	if _, err := f.Rig.Write("marks-py/"+marks.WSGIFile, marks.WSGI); err != nil {
+		return err
+	}
+	for i := range o.Nodes {
+		n := node{name: fmt.Sprintf("n%d", i+1)}
+		var err error
+		if n.app, err = f.Rig.Addr(); err != nil {
+			return err
+		}
+		if n.agent, err = f.Rig.Addr(); err != nil {
+			return err
+		}
+		f.nodes = append(f.nodes, n)
+		if err := f.startNode(n, o); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+func (f *Fleet) startNode(n node, o Options) error {
+	dir := f.Rig.Path("marks", n.name)
+	// The application's workers and the agent may be different users on a real node.
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("make the marks folder: %w", err)
+	}
+	module := "wsgi_" + n.name
+	if _, err := f.Rig.Write("marks-py/"+module+".py", fmt.Sprintf(wsgi, dir)); err != nil {
+		return err
+	}
+	_, err := f.Rig.StartGunicorn(harness.Gunicorn{
+		Name: "gunicorn-" + n.name, Bind: n.app, Workers: 1, App: module + ":app", Path: []string{f.Rig.Path("marks-py")},
+		Env: []string{fmt.Sprintf("APP_MS=%d", o.ServiceMS)},
+	})
+	if err != nil {
+		return err
+	}
+	file, err := f.Rig.Write("agent-"+n.name+".yaml", fmt.Sprintf(`node: %s
+listen: %s
+apps:
+  - name: shop
+    marks: %s
+    gunicorn: {pid_file: %s}
+    workers: {min: 1, max: %d}
+`, n.name, n.agent, dir, f.Rig.Path("gunicorn-"+n.name+".pid"), o.MaxWorkers))
+	if err != nil {
+		return err
+	}
+	p, err := f.Rig.Start("agent-"+n.name, nil, o.Binary, "agent", "-c", file)
+	if err != nil {
+		return err
+	}
+	if err := harness.WaitListening(n.agent, 10*time.Second); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.Log())
+	}
+	return nil
+}
+
+// userHAProxy is what an operator has before tidegate; {{LINES}} are the lines that `tidegate init` prints.
+const userHAProxy = `global
+    stats socket {{SOCK}} mode 660 level admin
+    maxconn 2000
+defaults
+    mode http
+    option redispatch
+    timeout connect 2s
+    timeout client  60s
+    timeout server  60s
+    timeout queue   60s
+frontend web
+    bind {{ADDR}}
+    default_backend shop
+backend shop
+    balance leastconn
+{{LINES}}
+    default-server check inter 500ms weight 100 maxconn {{MAX}}
+{{SERVERS}}
+`
+
+func (f *Fleet) startProxies(o Options) error {
+	var err error
+	if f.HAProxyAddr, err = f.Rig.Addr(); err != nil {
+		return err
+	}
+	if f.NginxAddr, err = f.Rig.Addr(); err != nil {
+		return err
+	}
+	backend := haproxyconf.Backend{Name: "shop"}
+	var haLines strings.Builder
+	for i, n := range f.nodes {
+		backend.Servers = append(backend.Servers, n.name)
+		parked := " disabled"
+		if i == 0 {
+			parked = ""
+		}
+		fmt.Fprintf(&haLines, "    server %s %s%s\n", n.name, n.app, parked)
+	}
+	files, err := haproxyconf.Render(haproxyconf.Params{
+		Variant: haproxyconf.Variant26, Backends: []haproxyconf.Backend{backend}, SPOAAddr: "unix@" + f.Rig.Path("spoa.sock"), SPOEFile: f.Rig.Path("tidegate-spoe.conf"),
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := f.Rig.Write("tidegate-spoe.conf", files.SPOE); err != nil {
+		return err
+	}
+	include, err := f.Rig.Write("tidegate.cfg", files.Include)
+	if err != nil {
+		return err
+	}
+	cfg := strings.NewReplacer("{{ADDR}}", f.HAProxyAddr, "{{LINES}}", files.BackendLines, "{{SERVERS}}", haLines.String(), "{{MAX}}", fmt.Sprint(o.MaxWorkers)).Replace(userHAProxy)
+	if f.HAProxy, err = f.Rig.StartHAProxy("haproxy", cfg, include); err != nil {
+		return err
+	}
+	main := f.Rig.NginxMain("nginx", fmt.Sprintf(`    include %s;
+    server {
+        listen %s;
+        location / { proxy_pass http://shop; proxy_read_timeout 60s; proxy_next_upstream off; }
+    }
+`, f.Rig.Path("conf.d", "tidegate.conf"), f.NginxAddr))
+	if err := f.firstInclude(); err != nil {
+		return err
+	}
+	f.Nginx, err = f.Rig.StartNginx("nginx", main)
+	return err
+}
+
+func (f *Fleet) startController(o Options) error {
+	var nodes, servers strings.Builder
+	for i, n := range f.nodes {
+		fmt.Fprintf(&nodes, "  - {name: %s, url: \"http://%s\"}\n", n.name, n.agent)
+		fmt.Fprintf(&servers, "      - {name: %s, address: \"%s\", node: %s, always_up: %t, workers: {min: 1, max: %d, parked: 1}}\n", n.name, n.app, n.name, i == 0, o.MaxWorkers)
+	}
+	file, err := f.Rig.Write("tidegate.yaml", fmt.Sprintf(`api: unix:%[1]s/api.sock
+state_dir: %[1]s/state
+tick: 1s
+spoa: {listen: "unix:%[1]s/spoa.sock"}
+haproxy: {socket: "unix:%[2]s"}
+nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s}
+nodes:
+%[4]sapps:
+  - name: shop
+    haproxy_backend: shop
+    nginx_upstream: {name: shop}
+    warmup: {path: /warm}
+%[5]s    servers:
+%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String()))
+	if err != nil {
+		return err
+	}
+	if f.Controller, err = f.Rig.Start("tidegate", nil, o.Binary, "run", "-c", file); err != nil {
+		return err
+	}
+	f.API = api.NewClient("unix:" + f.Rig.Path("api.sock"))
+	return nil
+}
+
+// waitReady waits until every source answers and the heartbeat has come.
+func (f *Fleet) waitReady(ctx context.Context) error {
+	var last error
+	err := harness.WaitFor("the controller to see all its sources", 30*time.Second, func() bool {
+		s, err := f.API.Status(ctx)
+		last = err
+		if err != nil {
+			return ctx.Err() != nil || !f.Controller.Running()
+		}
+		for _, src := range s.Sources {
+			if !src.OK {
+				last = fmt.Errorf("%s: %s", src.Name, src.Problem)
+				return false
+			}
+		}
+		return true
+	})
+	return errors.Join(err, ctx.Err(), last)
+}
+
+// firstInclude writes the include file as `tidegate init` does, so that nginx can start before the controller.
+func (f *Fleet) firstInclude() error {
+	u := nginxgen.Upstream{Name: "shop"}
+	for i, n := range f.nodes {
+		u.Servers = append(u.Servers, nginxgen.Server{Name: n.name, Address: n.app, Weight: 1, Down: i > 0})
+	}
+	text, err := nginxgen.Render(nginxgen.Model{Upstreams: []nginxgen.Upstream{u}})
+	if err != nil {
+		return err
+	}
+	_, err = f.Rig.Write("conf.d/tidegate.conf", string(text))
+	return err
+}
