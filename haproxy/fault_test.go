@@ -83,14 +83,14 @@ func TestFaultsOfTheConnection(t *testing.T) {
 		changes int    // lines with a change that the fake got to see
 	}{
 		{"never answers", func(_ int, _ string, c net.Conn) { untilClosed(c) },
-			haproxy.ErrUnknown, haproxy.ErrUnreachable, "no complete answer within 200ms", 0},
+			haproxy.ErrUnknown, haproxy.ErrUnreachable, "no complete answer within 500ms", 0},
 		{"answers the probe only", func(n int, _ string, c net.Conn) {
 			if n == 1 {
 				say(c, info)
 			} else {
 				untilClosed(c)
 			}
-		}, nil, haproxy.ErrUnknown, "no complete answer within 200ms", 1},
+		}, nil, haproxy.ErrUnknown, "no complete answer within 500ms", 1},
 		{"closes at once", func(int, string, net.Conn) {}, haproxy.ErrUnknown, haproxy.ErrUnreachable, "without an answer", 0},
 		{"resets", func(_ int, _ string, c net.Conn) { reset(c) }, haproxy.ErrUnknown, haproxy.ErrUnreachable, "no change was sent", 0},
 		{"resets after half of the answer", func(n int, _ string, c net.Conn) {
@@ -121,7 +121,7 @@ func TestFaultsOfTheConnection(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			fk := startFake(t, f.serve)
-			c := client(t, haproxy.Options{Addr: fk.addr, Timeout: 200 * time.Millisecond})
+			c := client(t, haproxy.Options{Addr: fk.addr, Timeout: 500 * time.Millisecond})
 			_, results, err := c.Apply(context.Background(), cmds, nil)
 			if !errors.Is(err, f.apply) || !strings.Contains(err.Error(), f.text) {
 				t.Errorf("apply: %v; want %v with %q", err, f.apply, f.text)
@@ -140,7 +140,7 @@ func TestFaultsOfTheConnection(t *testing.T) {
 			}
 
 			fk = startFake(t, f.serve)
-			c = client(t, haproxy.Options{Addr: fk.addr, Timeout: 200 * time.Millisecond})
+			c = client(t, haproxy.Options{Addr: fk.addr, Timeout: 500 * time.Millisecond})
 			if _, err := c.Observe(context.Background(), nil); !errors.Is(err, f.observe) {
 				t.Errorf("observe: %v; want %v", err, f.observe)
 			}

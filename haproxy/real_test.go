@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"go.uber.org/goleak"
 
 	"github.com/tidegate/tidegate/haproxy"
@@ -264,7 +265,7 @@ func TestKindsOfSockets(t *testing.T) {
 	}
 }
 
-// refusals is the table of what the real HAProxy refuses or swallows.
+// The table of what the real HAProxy refuses, or swallows without a word.
 func TestWhatDoesNotTakeIsAFailure(t *testing.T) {
 	harness.Need(t, "haproxy")
 	rig := harness.ForTest(t)
@@ -368,11 +369,11 @@ func reload(t testing.TB, h *harness.HAProxy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 8 {
+	for range 15 {
 		if err := h.Signal(syscall.SIGUSR2); err != nil {
 			t.Fatal(err)
 		}
-		err = harness.WaitFor("a new worker", 2*time.Second, func() bool {
+		err = harness.WaitFor("a new worker", time.Second, func() bool {
 			now, err := h.WorkerPID()
 			return err == nil && now != before
 		})
@@ -454,7 +455,8 @@ func TestManyCommandsInOneApply(t *testing.T) {
 	harness.Need(t, "haproxy")
 	rig := harness.ForTest(t)
 	h := start(t, rig, "", "backend web\n    server-template s 500 127.0.0.1:9 weight 100\n")
-	c := client(t, haproxy.Options{Addr: "unix:" + h.Socket})
+	set := metrics.NewSet()
+	c := client(t, haproxy.Options{Addr: "unix:" + h.Socket, Name: "main", Metrics: set})
 	var cmds []haproxy.Command
 	for i := range 500 {
 		cmds = append(cmds, haproxy.SetWeight("web", fmt.Sprintf("s%d", i+1), 1+i%256))
@@ -464,6 +466,10 @@ func TestManyCommandsInOneApply(t *testing.T) {
 		if got := server(t, state, "web", cmd.Server).Weight; got != cmd.N {
 			t.Fatalf("%s: read %d", cmd, got)
 		}
+	}
+	// 500 commands are 14 kB: the probe, and two lines below 8 kB.
+	if n := set.GetOrCreateCounter(`tidegate_haproxy_batches_total{haproxy="main"}`).Get(); n != 3 {
+		t.Errorf("%d connections were made, want 3", n)
 	}
 }
 
