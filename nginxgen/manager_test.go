@@ -121,7 +121,9 @@ func TestRefusedAlone(t *testing.T) {
 }
 
 func TestReloadThatFailsIsRolledBack(t *testing.T) {
+	t.Parallel() // nginx itself takes 2.6 s to give up
 	modes(t, func(t *testing.T, with func(*nginxgen.Manager) *nginxgen.Manager) {
+		t.Parallel()
 		s := newSite(t, siteOptions{servers: 2})
 		m := with(s.manager())
 		s.apply(m, s.model(1, 2), nginxgen.Applied)
@@ -153,6 +155,7 @@ func TestReloadThatFailsIsRolledBack(t *testing.T) {
 // A master that hangs: only the time-out tells. Nobody knows what nginx will do when it wakes, so it is told to load the
 // old file again.
 func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
+	t.Parallel()
 	stopped := func(t *testing.T, verify time.Duration, f func(s *site, m *nginxgen.Manager, before []byte)) {
 		s := newSite(t, siteOptions{servers: 2})
 		s.opts.VerifyTimeout = verify

@@ -83,7 +83,8 @@ func workersOf(master int) (workers, error) {
 			// It ended between the two looks.
 		case strings.HasPrefix(title, titleLeaves):
 			w.leaving[pid] = true
-		case strings.HasPrefix(title, titleWorker):
+		case strings.HasPrefix(title, titleWorker), strings.HasPrefix(title, titleMaster):
+			// A child that still bears the master's title has just been forked and will be a worker.
 			w.serving[pid] = true
 		}
 	}

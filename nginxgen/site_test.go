@@ -178,7 +178,9 @@ func (s *site) workers() []string {
 	var out []string
 	for _, child := range strings.Fields(string(text)) {
 		title, _ := os.ReadFile("/proc/" + child + "/cmdline")
-		if bytes.HasPrefix(title, []byte("nginx: worker process")) && !bytes.Contains(title, []byte("shutting down")) {
+		// A child that has just been forked still bears the master's title.
+		worker := bytes.HasPrefix(title, []byte("nginx: worker process")) || bytes.HasPrefix(title, []byte("nginx: master process"))
+		if worker && !bytes.Contains(title, []byte("shutting down")) {
 			out = append(out, child)
 		}
 	}
