@@ -1,0 +1,170 @@
+package haproxyconf_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
+)
+
+var update = flag.Bool("update", false, "write the example files anew")
+
+func example(variant string) haproxyconf.Params {
+	return haproxyconf.Params{
+		Variant:  variant,
+		Backends: []haproxyconf.Backend{{Name: "app", Servers: []string{"s1", "s2"}}},
+		SPOAAddr: "unix@/run/tidegate/spoa.sock",
+		SPOEFile: "/etc/haproxy/tidegate-spoe.conf",
+	}
+}
+
+// The plain files in the tree are what Render writes for the example. `go test -run Example -update` renews them.
+func TestExampleFilesAreWhatRenderWrites(t *testing.T) {
+	for _, variant := range []string{haproxyconf.Variant26, haproxyconf.Variant30} {
+		files, err := haproxyconf.Render(example(variant))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{
+			"tidegate.cfg": files.Include, "tidegate-spoe.conf": files.SPOE, "backend-lines.cfg": files.BackendLines,
+		} {
+			path := filepath.Join(variant, name)
+			if *update {
+				if err := os.MkdirAll(variant, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			shipped, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(shipped), text); d != "" {
+				t.Errorf("%s differs from what Render writes (-file +render):\n%s", path, d)
+			}
+		}
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	backend := func(name string, servers ...string) func(*haproxyconf.Params) {
+		return func(p *haproxyconf.Params) { p.Backends = []haproxyconf.Backend{{Name: name, Servers: servers}} }
+	}
+	tests := map[string]struct {
+		change func(*haproxyconf.Params)
+		want   string
+	}{
+		"unknown variant":            {func(p *haproxyconf.Params) { p.Variant = "2.4" }, `variant "2.4"`},
+		"no backends":                {func(p *haproxyconf.Params) { p.Backends = nil }, "0 backends"},
+		"empty backend name":         {backend(""), `backend ""`},
+		"backend with a space":       {backend("a b"), `backend "a b"`},
+		"backend with a line break":  {backend("a\nglobal"), "backend"},
+		"backend with a quote":       {backend(`a"`), "backend"},
+		"backend with a slash":       {backend("a/b"), "backend"},
+		"backend with a parenthesis": {backend("a)"), "backend"},
+		"backend with a comma":       {backend("a,b"), "backend"},
+		"backend with an umlaut":     {backend("ä"), "backend"},
+		"backend name too long":      {backend(strings.Repeat("a", 65)), "backend"},
+		"server with a semicolon":    {backend("app", "s1;"), `server "s1;" of backend app`},
+		"server twice":               {backend("app", "s1", "s1"), "server s1 of backend app is given twice"},
+		"backend twice": {func(p *haproxyconf.Params) {
+			p.Backends = append(p.Backends, haproxyconf.Backend{Name: "app"})
+		}, "backend app is given twice"},
+		"too many servers":           {backend("app", make([]string, 1001)...), "1001 servers"},
+		"agent on another address":   {func(p *haproxyconf.Params) { p.SPOAAddr = "10.0.0.1:9000" }, "agent address"},
+		"agent with a name":          {func(p *haproxyconf.Params) { p.SPOAAddr = "localhost:9000" }, "agent address"},
+		"agent with a line break":    {func(p *haproxyconf.Params) { p.SPOAAddr = "unix@/a\nb" }, "agent address"},
+		"agent without a port":       {func(p *haproxyconf.Params) { p.SPOAAddr = "127.0.0.1:0" }, "agent address"},
+		"relative SPOE file":         {func(p *haproxyconf.Params) { p.SPOEFile = "spoe.conf" }, "SPOE file"},
+		"SPOE file with dots":        {func(p *haproxyconf.Params) { p.SPOEFile = "/etc/../x" }, "SPOE file"},
+		"SPOE file with a space":     {func(p *haproxyconf.Params) { p.SPOEFile = "/etc/a b" }, "SPOE file"},
+		"heartbeat on a unix path":   {func(p *haproxyconf.Params) { p.HeartbeatAddr = "unix@/x" }, "heartbeat address"},
+		"prefix with a dash":         {func(p *haproxyconf.Params) { p.Prefix = "tide-gate" }, "prefix"},
+		"stick counter out of range": {func(p *haproxyconf.Params) { p.Track = "sc3" }, "stick counter"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := example(haproxyconf.Variant26)
+			tt.change(&p)
+			files, err := haproxyconf.Render(p)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got error %v, want one with %q", err, tt.want)
+			}
+			if files != (haproxyconf.Files{}) {
+				t.Error("a refusal must come without files")
+			}
+		})
+	}
+}
+
+// No engine's messages may outgrow a frame, no message may have more arguments than a byte counts, and no server may be
+// left out, however many there are.
+func TestManyBackendsAreSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := example(haproxyconf.Variant30)
+		p.Backends = nil
+		long := strings.Repeat("x", rapid.IntRange(0, 55).Draw(t, "length"))
+		var servers int
+		for i := range rapid.IntRange(1, 60).Draw(t, "backends") {
+			b := haproxyconf.Backend{Name: "b" + itoa(i) + long}
+			for j := range rapid.IntRange(0, 130).Draw(t, "servers") {
+				b.Servers = append(b.Servers, "s"+itoa(j)+long)
+				servers++
+			}
+			p.Backends = append(p.Backends, b)
+		}
+		files, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(files.SPOE, "=srv_conn("); got != servers {
+			t.Fatalf("%d servers in the file, want %d", got, servers)
+		}
+		if got := strings.Count(files.SPOE, " conn=be_conn("); got != len(p.Backends) {
+			t.Fatalf("gauges of %d backends, want %d", got, len(p.Backends))
+		}
+		for _, m := range strings.Split(files.SPOE, "spoe-message ")[1:] {
+			if args := strings.Count(m, "="); args > 200 {
+				t.Fatalf("a message with %d arguments:\n%s", args, m)
+			}
+		}
+		engines := regexp.MustCompile(`(?m)^\[(.*)\]$`).FindAllStringSubmatch(files.SPOE, -1)
+		for _, e := range engines[1:] {
+			if !strings.Contains(files.Include, "filter spoe engine "+e[1]+" config") {
+				t.Fatalf("engine %s has no filter line", e[1])
+			}
+		}
+	})
+}
+
+func TestPrefixIsEverywhere(t *testing.T) {
+	p := example(haproxyconf.Variant26)
+	p.Prefix, p.Track = "gate2", "sc0"
+	files, err := haproxyconf.Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := files.Include + files.SPOE + files.BackendLines
+	// What is left are the names of the messages, which the agent knows, and comments.
+	for _, line := range strings.Split(all, "\n") {
+		if rest := regexp.MustCompile(`tidegate-(arrived|connected|done|heartbeat-\d+)|/etc/haproxy/tidegate-spoe.conf|/run/tidegate/`).ReplaceAllString(line, ""); strings.Contains(rest, "tidegate") && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			t.Errorf("the line %q does not know the prefix", line)
+		}
+	}
+	if !strings.Contains(files.BackendLines, "track-sc0 be_name table gate2-ctr") || !strings.Contains(files.BackendLines, "sc_inc_gpc(0,0)") {
+		t.Errorf("stick counter 0 is not used:\n%s", files.BackendLines)
+	}
+}
+
+func itoa(i int) string {
+	return string(rune('a'+i/26%26)) + string(rune('a'+i%26)) + strings.Repeat("z", i/676)
+}

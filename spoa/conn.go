@@ -1,0 +1,165 @@
+package spoa
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	firstBuffer = 8 << 10
+	// lingerTime and lingerBytes bound how long a closed connection is drained, so that the peer gets to read our last
+	// frame before it sees a reset.
+	lingerTime  = 250 * time.Millisecond
+	lingerBytes = 64 << 10
+)
+
+// conn is one connection: it moves bytes between the socket and its session, within the deadlines.
+type conn struct {
+	nc      net.Conn
+	server  *Server
+	closing *atomic.Bool
+	session *session
+	// in[r:w] is read and not yet taken by the session.
+	in   []byte
+	r, w int
+	// readBy and writeBy are the deadlines that were set.
+	readBy, writeBy time.Time
+}
+
+func newConn(s *Server, nc net.Conn, closing *atomic.Bool) *conn {
+	c := &conn{nc: nc, server: s, closing: closing, in: make([]byte, firstBuffer)}
+	c.session = newSession(s.opts.Sink, s.meters, s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
+	return c
+}
+
+// run serves the connection to its end and closes it. A panic ends this connection only.
+func (c *conn) run() {
+	defer c.nc.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.meters.malformed(reasonPanic)
+			c.server.quiet.Warn("panic", "a SPOP connection failed and was closed", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	c.readBefore(time.Now().Add(c.server.opts.HandshakeTimeout))
+	for {
+		n, err := c.nc.Read(c.in[c.w:])
+		now := time.Now()
+		c.w += n
+		if n > 0 && !c.step(now) {
+			return
+		}
+		if err != nil {
+			c.over(now, err)
+			return
+		}
+	}
+}
+
+// step feeds what was read to the session and writes all answers at once; false when the connection is over.
+func (c *conn) step(now time.Time) bool {
+	s := c.session
+	used, need := s.feed(now, c.in[c.r:c.w])
+	c.r += used
+	if used > 0 && s.ready && !s.ended {
+		c.extend(now)
+	}
+	if !c.flush(now) {
+		return false
+	}
+	if s.ended {
+		c.linger()
+		return false
+	}
+	c.makeRoom(need)
+	return true
+}
+
+// flush writes what the session has to say in one write.
+func (c *conn) flush(now time.Time) bool {
+	s := c.session
+	if len(s.out) == 0 {
+		return true
+	}
+	// Moving a deadline costs about as much as decoding a frame: it is set for twice the time, and moved when half is over.
+	if wt := c.server.opts.WriteTimeout; c.writeBy.Sub(now) < wt {
+		c.writeBy = now.Add(2 * wt)
+		_ = c.nc.SetWriteDeadline(c.writeBy)
+	}
+	_, err := c.nc.Write(s.out)
+	s.out = s.out[:0]
+	if s.acks > 0 {
+		c.server.meters.acked(s.acks, time.Since(now))
+		s.acks = 0
+	}
+	return err == nil
+}
+
+// makeRoom moves the unfinished rest to the front and makes the buffer large enough for the frame it belongs to.
+func (c *conn) makeRoom(need int) {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	} else if c.r > 0 && (c.r+need > len(c.in) || c.w == len(c.in)) {
+		c.w = copy(c.in, c.in[c.r:c.w])
+		c.r = 0
+	}
+	if need > len(c.in)-c.r {
+		bigger := make([]byte, need)
+		c.w = copy(bigger, c.in[c.r:c.w])
+		c.r, c.in = 0, bigger
+	}
+}
+
+// extend moves the idle deadline, seldom. Only whole frames move it, so that half a frame cannot hold a connection.
+func (c *conn) extend(now time.Time) {
+	idle := c.server.opts.IdleTimeout
+	if c.readBy.Sub(now) < idle || c.readBy.Sub(now) > 2*idle {
+		c.readBefore(now.Add(idle + idle/2))
+	}
+}
+
+// readBefore sets the read deadline. A shutdown sets one in the past: when it came in between, it wins.
+func (c *conn) readBefore(t time.Time) {
+	c.readBy = t
+	_ = c.nc.SetReadDeadline(t)
+	if c.closing.Load() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// over ends the connection after a read error: the peer went away, was silent too long, or we shut down.
+func (c *conn) over(now time.Time, err error) {
+	s := c.session
+	partial := c.w > c.r
+	switch {
+	case c.closing.Load():
+		s.bye(statusNormal, "the agent shuts down")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if partial || !s.ready {
+			s.note(reasonTruncated, "a frame was not complete in time")
+		}
+		s.bye(statusTimeout, "silent too long")
+	default:
+		if partial {
+			s.note(reasonTruncated, "the connection ended within a frame")
+		}
+		return
+	}
+	if c.flush(now) {
+		c.linger()
+	}
+}
+
+// linger waits a little for the peer to close, reading and throwing away what still comes.
+func (c *conn) linger() {
+	if h, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = h.CloseWrite()
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+}

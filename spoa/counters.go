@@ -1,0 +1,121 @@
+package spoa
+
+import (
+	"strconv"
+	"time"
+)
+
+const (
+	// maxBoots is the number of HAProxy processes followed at once for one backend: the newest, and older ones that still
+	// serve their last requests after a reload.
+	maxBoots = 8
+	// maxPerSecond is the rate above which a counter is not believed.
+	maxPerSecond = 1_000_000
+)
+
+// totals adds up the counters of successive HAProxy processes to counts that never go back.
+//
+// HAProxy's counters start at 0 with each process and are told apart by the boot id. Rules:
+//   - A process that began after the meter did is counted from 0, so that nothing between a reload and its first
+//     message is lost. Any other is counted from where it is first seen.
+//   - Messages of one process come over many connections and may overtake each other: what is lower than what is
+//     known is old news, except in a heartbeat, which comes from one place, twice a second: there it means that someone
+//     cleared the table, and counting goes on from there.
+//   - The counters wrap at 2^32; differences are taken modulo that.
+//   - An increase no HAProxy could have had is not counted, and counting goes on from there.
+type totals struct {
+	began    time.Time
+	started  uint64
+	finished uint64
+	noresp   uint64
+	resets   uint64
+
+	boots  [maxBoots]bootCounters
+	newest int64 // the latest start of any process seen, microseconds since 1970
+}
+
+type bootCounters struct {
+	id                        string
+	used                      bool
+	seen                      time.Time
+	started, finished, noresp uint32
+	// heartbeat is the started counter of the process's last heartbeat.
+	heartbeat     uint32
+	hasHeartbeats bool
+}
+
+// observe takes the counters of one message and returns the number of new arrivals.
+func (t *totals) observe(now time.Time, boot string, c Counters, heartbeat bool) (arrivals uint64) {
+	finished := c.Started - c.Current
+	b, fresh := t.find(boot)
+	if fresh {
+		// A zero base counts the process's requests from its start.
+		*b = bootCounters{id: boot, used: true, seen: t.began}
+		if !t.bornSince(boot) {
+			b.rebase(now, c, finished)
+		}
+	}
+	if heartbeat && b.hasHeartbeats && int32(c.Started-b.heartbeat) < 0 {
+		t.resets++
+		b.rebase(now, c, finished)
+	}
+	limit := uint32(min(maxPerSecond*(1+max(0, now.Sub(b.seen).Seconds())), 1<<31-1))
+	if d := c.Started - b.started; int32(d) > 0 && d > limit {
+		t.resets++
+		b.rebase(now, c, finished)
+	}
+	arrivals = advance(&b.started, c.Started, &t.started, limit)
+	advance(&b.finished, finished, &t.finished, limit)
+	advance(&b.noresp, c.NoResponse, &t.noresp, limit)
+	if now.After(b.seen) {
+		b.seen = now
+	}
+	if heartbeat {
+		b.heartbeat, b.hasHeartbeats = c.Started, true
+	}
+	return arrivals
+}
+
+// find returns the record of a process, or the one to use for it: a free one, else the one longest silent.
+func (t *totals) find(boot string) (b *bootCounters, fresh bool) {
+	var free *bootCounters
+	for i := range t.boots {
+		b := &t.boots[i]
+		switch {
+		case b.used && b.id == boot:
+			return b, false
+		case free == nil, free.used && (!b.used || b.seen.Before(free.seen)):
+			free = b
+		}
+	}
+	return free, true
+}
+
+// bornSince tells whether the process started after the meter did and after every process seen before. An older one
+// that comes again may have been counted already.
+func (t *totals) bornSince(boot string) bool {
+	us, err := strconv.ParseInt(boot, 10, 64)
+	if err != nil || us <= t.newest {
+		return false
+	}
+	t.newest = us
+	return us >= t.began.UnixMicro()
+}
+
+func (b *bootCounters) rebase(now time.Time, c Counters, finished uint32) {
+	b.started, b.finished, b.noresp, b.seen = c.Started, finished, c.NoResponse, now
+}
+
+// advance moves a counter to its new value if that is ahead, and adds the difference to the total if it is credible.
+func advance(last *uint32, now uint32, total *uint64, limit uint32) uint64 {
+	d := now - *last
+	if int32(d) <= 0 {
+		return 0
+	}
+	*last = now
+	if d > limit {
+		return 0
+	}
+	*total += uint64(d)
+	return uint64(d)
+}

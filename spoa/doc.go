@@ -1,0 +1,35 @@
+// Package spoa is the agent at the other end of HAProxy's SPOE filter. It hears of every request that a server answered,
+// with its times, and of each backend's gauges and counters twice a second, and keeps what a controller wants to know.
+//
+//	HAProxy ==SPOP==> conn (bytes, deadlines) -> session (protocol) -> decoder -> Sink: Meter -> Take, once per tick
+//	        <==ACK==
+//
+// # Idea
+//
+// Requests wait for the ACK, so nothing stands in its way: a connection decodes NOTIFY frames in place, records them under
+// a short lock of the backend, and answers all frames of one read with one write. No goroutine and no allocation per
+// frame. The ACK says nothing: it is a constant with one action that HAProxy ignores.
+//
+// Answers alone are not enough: HAProxy's on-http-response does not fire for the 502, 503 and 504 it makes itself, and
+// nothing fires while all requests hang. So the shipped configuration (package haproxyconf) counts in a stick table, and
+// a heartbeat carries counters and gauges however quiet it is. Arrivals, requests in flight and queue are exact even
+// when nothing completes.
+//
+// # Units
+//
+// Times of requests are time.Duration, to the microsecond where HAProxy's clock gives it. Absent (-1) stands for what was
+// not told. Ages and windows are on the monotonic clock.
+//
+// # Invariants
+//
+//   - Frame lengths are checked against what was agreed before a byte of the frame is stored; names, numbers and times
+//     are checked before they are believed; what is refused is counted by reason and logged, throttled.
+//   - A malformed frame ends its connection at most; a malformed message inside a frame costs only that message, and its
+//     request is acknowledged all the same.
+//   - An empty frame is never written (it ends HAProxy 2.6 itself), and every frame is written whole in one write.
+//   - async and fragmentation are never agreed to.
+//   - Memory is bounded: connections, buffers, names, backends, servers, kept timings.
+//   - Totals never go back, though HAProxy's counters start at 0 with each process.
+//
+// The protocol is HAProxy's doc/SPOE.txt, version 2.0.
+package spoa

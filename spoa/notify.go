@@ -1,0 +1,388 @@
+package spoa
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/negasus/haproxy-spoe-go/typeddata"
+)
+
+// The names of the messages in the shipped SPOE files; see package haproxyconf.
+const (
+	messageDone      = "tidegate-done"
+	messageHeartbeat = "tidegate-heartbeat"
+)
+
+const (
+	maxTimer = 24 * time.Hour
+	maxID    = 64
+	// maxGauge bounds what can be a number of requests, connections or servers.
+	maxGauge = 1 << 31
+	// clockSlack is by how much two of HAProxy's whole-millisecond timers may differ from its microsecond stamps.
+	clockSlack = time.Millisecond
+	// maxServersPerMessage bounds a heartbeat message; nb-args is one byte, so that HAProxy cannot send more.
+	maxServersPerMessage = 255
+)
+
+// decoder reads NOTIFY payloads in place. It keeps its working memory from message to message.
+type decoder struct {
+	names   *names
+	sink    Sink
+	count   counter
+	sample  Sample
+	gauges  Gauges
+	stamps  [3]int64 // microseconds of the arrival, of the server connection and of the answer
+	timers  [3]int64 // Tw, Tc and Tr in milliseconds
+	present counterBits
+}
+
+// counterBits remembers which of the three counters came.
+type counterBits uint8
+
+const (
+	haveStarted counterBits = 1 << iota
+	haveCurrent
+	haveNoResponse
+	haveAll = haveStarted | haveCurrent | haveNoResponse
+)
+
+// notify hands every message of one NOTIFY payload to the sink. What is malformed is counted; when the rest cannot be
+// read because of it, the rest is left out.
+func (d *decoder) notify(now time.Time, b []byte) {
+	for len(b) > 0 {
+		name, rest, ok := readString(b)
+		if !ok || len(rest) == 0 {
+			d.count.malformed(reasonMessage)
+			return
+		}
+		n := int(rest[0])
+		b = rest[1:]
+		switch {
+		case string(name) == messageDone:
+			b, ok = d.done(now, b, n)
+		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
+			b, ok = d.heartbeat(now, b, n)
+		default:
+			d.count.malformed(reasonUnknown)
+			b, ok = skip(b, n)
+		}
+		if !ok {
+			d.count.malformed(reasonMessage)
+			return
+		}
+	}
+}
+
+func skip(b []byte, n int) (rest []byte, ok bool) {
+	for range n {
+		if _, b, ok = readString(b); !ok {
+			return nil, false
+		}
+		if _, b, ok = readValue(b); !ok {
+			return nil, false
+		}
+	}
+	return b, true
+}
+
+// done reads one message about a request that has been answered.
+func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
+	s := &d.sample
+	*s = Sample{Status: Absent, Retries: Absent, ServerConns: Absent, BackendConns: Absent, Queued: Absent}
+	d.stamps, d.timers, d.present = [3]int64{Absent, Absent, Absent}, [3]int64{Absent, Absent, Absent}, 0
+	good := true
+	for range n {
+		var key []byte
+		var v value
+		if key, b, ok = readString(b); !ok {
+			return nil, false
+		}
+		if v, b, ok = readValue(b); !ok {
+			return nil, false
+		}
+		if v.kind == typeddata.TypeNull {
+			continue
+		}
+		good = d.doneArg(now, key, v) && good
+	}
+	switch {
+	case !good:
+		return b, true
+	case s.Backend == "":
+		d.count.malformed(reasonName)
+		return b, true
+	case !d.timing():
+		d.count.malformed(reasonTimer)
+		return b, true
+	}
+	s.Counters.Known = d.present == haveAll
+	d.count.done()
+	d.sink.Done(now, s)
+	return b, true
+}
+
+// doneArg takes one argument; false when its value makes the whole message unusable.
+func (d *decoder) doneArg(now time.Time, key []byte, v value) bool {
+	s := &d.sample
+	switch string(key) {
+	case "id":
+		if d.isString(v) {
+			s.ID = v.str[:min(len(v.str), maxID)]
+		}
+	case "boot":
+		return d.name(now, v, &s.Boot)
+	case "be":
+		return d.name(now, v, &s.Backend)
+	case "srv":
+		return d.name(now, v, &s.Server)
+	case "st":
+		return d.status(v)
+	case "t0":
+		d.number(v, &d.stamps[0])
+	case "t1":
+		d.number(v, &d.stamps[1])
+	case "t2":
+		d.number(v, &d.stamps[2])
+	case "tw":
+		d.number(v, &d.timers[0])
+	case "tc":
+		d.number(v, &d.timers[1])
+	case "tr":
+		d.number(v, &d.timers[2])
+	case "rc":
+		d.retries(v)
+	case "rd":
+		s.Redispatched = s.Redispatched || v.num != 0
+	case "sconn":
+		d.gauge(v, &s.ServerConns)
+	case "conn":
+		d.gauge(v, &s.BackendConns)
+	case "q":
+		d.gauge(v, &s.Queued)
+	default:
+		d.counterArg(key, v, &s.Counters)
+	}
+	return true
+}
+
+// heartbeat reads one message about a backend.
+func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok bool) {
+	g := &d.gauges
+	*g = Gauges{InFlight: Absent, Queued: Absent, Up: Absent, Servers: g.Servers[:0]}
+	d.present = 0
+	good := true
+	for range n {
+		var key []byte
+		var v value
+		if key, b, ok = readString(b); !ok {
+			return nil, false
+		}
+		if v, b, ok = readValue(b); !ok {
+			return nil, false
+		}
+		if v.kind == typeddata.TypeNull {
+			continue
+		}
+		switch string(key) {
+		case "boot":
+			good = d.name(now, v, &g.Boot) && good
+		case "be":
+			good = d.name(now, v, &g.Backend) && good
+		case "conn":
+			d.gauge(v, &g.InFlight)
+		case "q":
+			d.gauge(v, &g.Queued)
+		case "up":
+			d.gauge(v, &g.Up)
+		default:
+			if server, found := bytes.CutPrefix(key, []byte("c.")); found {
+				d.serverGauge(now, server, v)
+			} else {
+				d.counterArg(key, v, &g.Counters)
+			}
+		}
+	}
+	if good && g.Backend == "" {
+		d.count.malformed(reasonName)
+		good = false
+	}
+	if good {
+		g.Counters.Known = d.present == haveAll
+		d.count.heartbeat()
+		d.sink.Heartbeat(now, g)
+	}
+	return b, true
+}
+
+func (d *decoder) serverGauge(now time.Time, server []byte, v value) {
+	conns := Absent
+	d.gauge(v, &conns)
+	name, ok := d.names.of(now, server)
+	if !ok {
+		d.count.malformed(reasonName)
+		return
+	}
+	if conns != Absent && len(d.gauges.Servers) < maxServersPerMessage {
+		d.gauges.Servers = append(d.gauges.Servers, ServerGauge{name, conns})
+	}
+}
+
+// counterArg takes one of the cumulative counters; other names are skipped, so that a newer file works with an older
+// agent.
+func (d *decoder) counterArg(key []byte, v value, c *Counters) {
+	var to *uint32
+	var bit counterBits
+	switch string(key) {
+	case "started":
+		to, bit = &c.Started, haveStarted
+	case "cur":
+		to, bit = &c.Current, haveCurrent
+	case "noresp":
+		to, bit = &c.NoResponse, haveNoResponse
+	default:
+		return
+	}
+	n := int64(Absent)
+	d.number(v, &n)
+	switch {
+	case n >= 0 && n < 1<<32:
+		*to = uint32(n)
+		d.present |= bit
+	case v.isInt():
+		d.count.malformed(reasonCounter)
+	}
+}
+
+func (d *decoder) isString(v value) bool {
+	if v.kind != typeddata.TypeString {
+		d.count.malformed(reasonType)
+		return false
+	}
+	return true
+}
+
+// number stores an integer; another type is counted and skipped.
+func (d *decoder) number(v value, to *int64) {
+	if !v.isInt() {
+		d.count.malformed(reasonType)
+		return
+	}
+	*to = v.num
+}
+
+// gauge stores a number of things; what cannot be one is counted and skipped.
+func (d *decoder) gauge(v value, to *int) {
+	n := int64(Absent)
+	d.number(v, &n)
+	if n >= 0 && n < maxGauge {
+		*to = int(n)
+	} else if v.isInt() {
+		d.count.malformed(reasonGauge)
+	}
+}
+
+// name stores a name; false when it is none.
+func (d *decoder) name(now time.Time, v value, to *string) bool {
+	if !d.isString(v) {
+		return false
+	}
+	if len(v.str) == 0 {
+		return true
+	}
+	name, ok := d.names.of(now, v.str)
+	if !ok {
+		d.count.malformed(reasonName)
+		return false
+	}
+	*to = name
+	return true
+}
+
+func (d *decoder) status(v value) bool {
+	n := int64(Absent)
+	d.number(v, &n)
+	if n == Absent {
+		return true
+	}
+	if n < 100 || n > 599 {
+		d.count.malformed(reasonStatus)
+		return false
+	}
+	d.sample.Status = int(n)
+	return true
+}
+
+// retries takes a number, or the text of the log's %rc, in which a plus sign tells of a redispatch.
+func (d *decoder) retries(v value) {
+	if v.kind != typeddata.TypeString {
+		d.gauge(v, &d.sample.Retries)
+		return
+	}
+	text := v.str
+	if len(text) > 0 && text[0] == '+' {
+		d.sample.Redispatched, text = true, text[1:]
+	}
+	n := 0
+	for _, c := range text {
+		if c < '0' || c > '9' || len(text) > 6 {
+			d.count.malformed(reasonGauge)
+			return
+		}
+		n = n*10 + int(c-'0')
+	}
+	if len(text) > 0 {
+		d.sample.Retries = n
+	}
+}
+
+// timing works out the three times from what came; false when one of them is beyond a day.
+func (d *decoder) timing() bool {
+	s := &d.sample
+	var ms [3]time.Duration
+	for i, n := range d.timers {
+		if n > int64(maxTimer/time.Millisecond) {
+			return false
+		}
+		ms[i] = time.Duration(n) * time.Millisecond
+		if n < 0 {
+			ms[i] = Absent
+		}
+	}
+	before, ok := elapsed(d.stamps[0], d.stamps[1])
+	if !ok {
+		return false
+	}
+	after, ok := elapsed(d.stamps[1], d.stamps[2])
+	if !ok {
+		return false
+	}
+	s.Queue, s.Connect, s.Response = ms[0], ms[1], ms[2]
+	if after != Absent && (s.Response < 0 || near(after, s.Response)) {
+		s.Response = after
+	}
+	// The stamps cannot part queue from connect, but they know the microseconds of the sum. They also hold what the
+	// configuration did before the queue (a rule that waits for the body, say), hence the comparison.
+	if s.Queue >= 0 && s.Connect >= 0 && before != Absent && near(before, s.Queue+s.Connect) {
+		if s.Queue == 0 {
+			s.Connect = before
+		} else {
+			s.Queue = max(0, before-s.Connect)
+		}
+	}
+	return true
+}
+
+func near(a, b time.Duration) bool { return (a - b).Abs() <= clockSlack }
+
+// elapsed is the time between two stamps in microseconds; Absent when one is missing or the clock went back; not ok when
+// it is beyond a day.
+func elapsed(from, to int64) (d time.Duration, ok bool) {
+	if from <= 0 || to <= 0 || to < from {
+		return Absent, true
+	}
+	us := to - from
+	if us > int64(maxTimer/time.Microsecond) {
+		return 0, false
+	}
+	return time.Duration(us) * time.Microsecond, true
+}

@@ -1,0 +1,159 @@
+package spoa
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/negasus/haproxy-spoe-go/frame"
+	"github.com/negasus/haproxy-spoe-go/typeddata"
+	"github.com/negasus/haproxy-spoe-go/varint"
+)
+
+// SPOE specification 3.2: a frame is a 32-bit length, then type (1 byte), flags (4), stream id and frame id (varints),
+// then the payload. The length does not count itself.
+const (
+	prefixSize   = 4
+	minFrameSize = 7
+	maxVarint    = 10
+	flagFin      = 1
+	// minMaxFrameSize is the smallest max-frame-size HAProxy takes.
+	minMaxFrameSize = 256
+)
+
+// Status codes of AGENT-DISCONNECT (SPOE specification 3.2.4).
+const (
+	statusNormal       = 0
+	statusTimeout      = 2
+	statusTooBig       = 3
+	statusInvalid      = 4
+	statusNoVersion    = 5
+	statusNoFrameSize  = 6
+	statusNoCaps       = 7
+	statusBadVersion   = 8
+	statusBadFrameSize = 9
+	statusFragmented   = 10
+	statusUnknown      = 99
+)
+
+// header is what stands before a frame's payload. ids are the bytes of the stream and frame id as they came, for they
+// go back unchanged in the ACK.
+type header struct {
+	kind    frame.Type
+	flags   uint32
+	ids     []byte
+	payload []byte
+}
+
+// splitHeader takes a frame apart; body is all that the length counts.
+func splitHeader(body []byte) (h header, ok bool) {
+	if len(body) < minFrameSize {
+		return h, false
+	}
+	h.kind, h.flags = frame.Type(body[0]), binary.BigEndian.Uint32(body[1:5])
+	rest := body[5:]
+	n := 0
+	for range 2 {
+		_, used := readVarint(rest[n:])
+		if used == 0 {
+			return h, false
+		}
+		n += used
+	}
+	h.ids, h.payload = rest[:n], rest[n:]
+	return h, true
+}
+
+// readVarint reads one variable-length integer of at most ten bytes; used is 0 when there is none.
+func readVarint(b []byte) (v uint64, used int) {
+	v, used = varint.Uvarint(b[:min(len(b), maxVarint)])
+	if used < 0 {
+		return 0, 0
+	}
+	return v, used
+}
+
+// readString reads a length and as many bytes, which stay part of b.
+func readString(b []byte) (s, rest []byte, ok bool) {
+	n, used := readVarint(b)
+	if used == 0 || n > uint64(len(b)-used) {
+		return nil, nil, false
+	}
+	end := used + int(n)
+	return b[used:end], b[end:], true
+}
+
+// value is one typed datum. num holds integers (as two's complement) and booleans, str strings, binaries and addresses.
+type value struct {
+	kind byte
+	num  int64
+	str  []byte
+}
+
+// readValue reads one typed datum.
+func readValue(b []byte) (v value, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return v, nil, false
+	}
+	v.kind = b[0] & 0x0f
+	flags := b[0] >> 4
+	b = b[1:]
+	switch v.kind {
+	case typeddata.TypeNull:
+		return v, b, true
+	case typeddata.TypeBoolean:
+		v.num = int64(flags & 1)
+		return v, b, true
+	case typeddata.TypeInt32, typeddata.TypeUInt32, typeddata.TypeInt64, typeddata.TypeUInt64:
+		n, used := readVarint(b)
+		if used == 0 {
+			return v, nil, false
+		}
+		v.num = int64(n)
+		return v, b[used:], true
+	case typeddata.TypeIPv4, typeddata.TypeIPv6:
+		size := 4
+		if v.kind == typeddata.TypeIPv6 {
+			size = 16
+		}
+		if len(b) < size {
+			return v, nil, false
+		}
+		v.str = b[:size]
+		return v, b[size:], true
+	case typeddata.TypeString, typeddata.TypeBinary:
+		v.str, rest, ok = readString(b)
+		return v, rest, ok
+	}
+	return v, nil, false
+}
+
+func (v value) isInt() bool { return v.kind >= typeddata.TypeInt32 && v.kind <= typeddata.TypeUInt64 }
+
+// ackActions is the payload of every ACK: set-var of a transaction variable that no configuration registers, so that
+// HAProxy ignores it. An ACK without any action makes HAProxy 3.1.0 wait for the whole `timeout processing`.
+// Layout: action type SET-VAR, 3 arguments, scope transaction, name, boolean true (SPOE specification 3.4).
+var ackActions = [...]byte{0x01, 0x03, 0x02, 3, 'a', 'c', 'k', 0x11}
+
+// appendAck appends one whole ACK frame.
+func appendAck(out, ids []byte) []byte {
+	n := 5 + len(ids) + len(ackActions)
+	out = append(out, byte(n>>24), byte(n>>16), byte(n>>8), byte(n), byte(frame.TypeAgentAck), 0, 0, 0, flagFin)
+	out = append(out, ids...)
+	return append(out, ackActions[:]...)
+}
+
+// appendFrame appends a frame of ours that carries names and values: AGENT-HELLO or AGENT-DISCONNECT, both of stream 0.
+func appendFrame(out []byte, kind frame.Type, pairs ...any) ([]byte, error) {
+	f := frame.NewFrame()
+	f.Type = kind
+	for i := 0; i+1 < len(pairs); i += 2 {
+		f.KV.Add(pairs[i].(string), pairs[i+1])
+	}
+	// The encoder writes length and body apart, so that it must not see the connection itself.
+	var buf bytes.Buffer
+	if _, err := f.Encode(&buf); err != nil {
+		return out, fmt.Errorf("encode a frame of type %d: %w", kind, err)
+	}
+	return append(out, buf.Bytes()...), nil
+}
