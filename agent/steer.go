@@ -61,10 +61,11 @@ type steer struct {
 	// unproven: the last signal may still be pending.
 	unproven bool
 	// reloadAt is when the pid file was found made anew; zero when no reload is suspected.
-	reloadAt            time.Time
-	doubtUp, doubtDown  int
-	doubtUntil          time.Time
-	resets, corrections uint64
+	reloadAt           time.Time
+	doubtUp, doubtDown int
+	doubtUntil         time.Time
+	// resets counts new masters and reloads.
+	resets uint64
 }
 
 type member struct {
@@ -91,8 +92,8 @@ func (s *steer) blind() { s.window = s.window[:0] }
 // observe takes a view into the belief.
 func (s *steer) observe(now time.Time, v view) {
 	if v.master != s.master {
-		*s = steer{min: s.min, max: s.max, master: v.master, file: v.file, members: map[Proc]*member{}, resets: s.resets + 1,
-			corrections: s.corrections}
+		*s = steer{min: s.min, max: s.max, master: v.master, file: v.file, members: map[Proc]*member{},
+			resets: s.resets + 1}
 	}
 	if !v.pending && now.After(s.lastSignal) {
 		s.unproven = false
@@ -223,7 +224,6 @@ func (s *steer) reconcile(now time.Time) {
 	default:
 		return
 	}
-	s.corrections++
 	s.blind()
 }
 

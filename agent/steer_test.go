@@ -224,22 +224,77 @@ func TestSteerAfterEvents(t *testing.T) {
 }
 
 func TestSteerSendsNothingWhileASignalIsPending(t *testing.T) {
-	m := newFakeMaster(2)
+	for _, goal := range []int{1, 8} {
+		m := newFakeMaster(4)
+		m.busy = func() time.Duration { return time.Hour }
+		s := &steer{min: 1, max: 10}
+		drive(t, m, s, 0, 3*time.Second, nil)
+		s.observe(m.now, m.view())
+		step := s.next(m.now, goal)
+		if step == 0 {
+			t.Fatal("no first step")
+		}
+		s.sent(m.now, step)
+		for range 100 {
+			m.advance(100 * time.Millisecond)
+			v := m.view()
+			v.pending = true
+			s.observe(m.now, v)
+			if s.next(m.now, goal) != 0 {
+				t.Fatalf("towards %d: a second signal while the first was pending: they merge", goal)
+			}
+		}
+	}
+}
+
+func TestSteerReadsBackBeforeTheNextStep(t *testing.T) {
+	m := newFakeMaster(1)
 	s := &steer{min: 1, max: 10}
 	drive(t, m, s, 0, 3*time.Second, nil)
-	s.observe(m.now, m.view())
-	if s.next(m.now, 5) != 1 {
-		t.Fatal("no first step")
-	}
-	s.sent(m.now, 1)
-	for range 100 {
-		m.advance(100 * time.Millisecond)
-		v := m.view()
-		v.pending = true
-		s.observe(m.now, v)
-		if s.next(m.now, 5) != 0 {
-			t.Fatal("a second signal while the first was pending: they merge")
+	have := 1
+	n := drive(t, m, s, 5, 10*time.Second, func() (bool, time.Duration) {
+		if len(m.workers) != have {
+			t.Errorf("with %d workers the step from %d is made", len(m.workers), have)
 		}
+		have++
+		return false, 700 * time.Millisecond // the master is slow to take it
+	})
+	if n != 4 || m.num != 5 {
+		t.Errorf("%d signals, the master wants %d; want 4 and 5", n, m.num)
+	}
+	// Down: an idle worker that was told to leave is waited for.
+	n = drive(t, m, s, 2, 10*time.Second, func() (bool, time.Duration) {
+		if len(m.workers) != have {
+			t.Errorf("with %d workers the step from %d is made", len(m.workers), have)
+		}
+		have--
+		return false, 700 * time.Millisecond
+	})
+	if n != 3 || m.num != 2 {
+		t.Errorf("%d signals, the master wants %d; want 3 and 2", n, m.num)
+	}
+}
+
+func TestSteerSpacesSignalsHoweverOftenItLooks(t *testing.T) {
+	m := newFakeMaster(6)
+	m.busy = func() time.Duration { return time.Hour } // nothing to wait for but the time
+	s := &steer{min: 1, max: 10}
+	drive(t, m, s, 0, 3*time.Second, nil)
+	var last time.Time
+	for range 100 {
+		m.advance(20 * time.Millisecond)
+		s.observe(m.now, m.view())
+		if step := s.next(m.now, 1); step != 0 {
+			if m.now.Sub(last) < 100*time.Millisecond {
+				t.Fatalf("two signals %v apart, want at least 100ms", m.now.Sub(last))
+			}
+			last = m.now
+			s.sent(m.now, step)
+			m.signals = append(m.signals, fakeSignal{m.now, step})
+		}
+	}
+	if m.num != 1 {
+		t.Errorf("the master wants %d after 2 s, want 1", m.num)
 	}
 }
 

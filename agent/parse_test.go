@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseMark(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		want mark
+		ok   bool
+	}{
+		{"b.12.345.0", mark{'b', Proc{12, 345}, 0}, true},
+		{"b.4194304.99999999.18446744", mark{'b', Proc{4194304, 99999999}, 18446744}, true},
+		{"w.12.345", mark{'w', Proc{12, 345}, 0}, true},
+		{"w.12.0", mark{'w', Proc{12, 0}, 0}, true},
+		{name: ""}, {name: "b"}, {name: "b."}, {name: "b.12"}, {name: "b.12.345"}, {name: "b.12.345."},
+		{name: "w.12.345.6"}, {name: "w.12."}, {name: "x.12.345"}, {name: "B.12.345.6"}, {name: ".b.12.345.6"},
+		{name: "b.012.345.6"}, {name: "b.12.0345.6"}, {name: "b.12.345.06"}, {name: "b.0.345.6"},
+		{name: "b.+12.345.6"}, {name: "b.-1.345.6"}, {name: "b.12.345.6.7"}, {name: "b.4194305.1.1"},
+		{name: "b.12.99999999999999999999.6"}, {name: "b. 12.345.6"}, {name: "b.12.345.6~"},
+		{name: "b." + strings.Repeat("1", 200)},
+	} {
+		got, ok := parseMark([]byte(c.name))
+		if ok != c.ok || (ok && got != c.want) {
+			t.Errorf("%q: got %v %v, want %v %v", c.name, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func FuzzParseMark(f *testing.F) {
+	for _, s := range []string{"b.12.345.0", "w.12.345", "b.12.345", "w.12.345.6", "b.4194305.1.1", "b..."} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, name []byte) {
+		m, ok := parseMark(name)
+		if !ok {
+			return
+		}
+		// A name that is taken has one spelling: no two names mean the same mark.
+		again := fmt.Sprintf("w.%d.%d", m.proc.PID, m.proc.Start)
+		if m.kind == 'b' {
+			again = fmt.Sprintf("b.%d.%d.%d", m.proc.PID, m.proc.Start, m.seq)
+		}
+		if again != string(name) || m.proc.PID < 1 || m.proc.PID > maxPID {
+			t.Fatalf("%q was read as %v", name, m)
+		}
+	})
+}
+
+// statLine is a real line with another name.
+func statLine(comm string) string {
+	return "4711 (" + comm + ") S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 200 18446744073709551615 0\n"
+}
+
+func TestParseStat(t *testing.T) {
+	for _, comm := range []string{"gunicorn", "a b", "a) S 9 (", "(", ")", "", "x\ny", "tidegate: [x] (1)"} {
+		s, err := parseStat([]byte(statLine(comm)))
+		if err != nil || s.pid != 4711 || s.ppid != 1 || s.start != 987654 || s.state != 'S' || s.comm != comm {
+			t.Errorf("name %q: got %+v, %v", comm, s, err)
+		}
+	}
+	for _, bad := range []string{"", "4711", "4711 (x", "4711 (x) S 1 2 3", ") S (", strings.Replace(statLine("x"), "987654", "-1", 1),
+		strings.Replace(statLine("x"), "4711", "x", 1), strings.Replace(statLine("x"), " S ", " SS ", 1)} {
+		if s, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q was read as %+v", bad, s)
+		}
+	}
+	var r procReader
+	self, err := r.stat(os.Getpid())
+	if err != nil || self.pid != os.Getpid() || self.ppid != os.Getppid() || self.dead() {
+		t.Fatalf("this process: %+v, %v", self, err)
+	}
+	me := Proc{self.pid, self.start}
+	if age := me.age(sinceBoot()); age < 0 || age > time.Hour {
+		t.Errorf("this process is %v old", age)
+	}
+	if !r.alive(me) || r.alive(Proc{me.PID, me.Start + 1}) {
+		t.Error("alive does not tell this process from one with another start time")
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	for _, comm := range []string{"gunicorn", "a) S 9 (", ""} {
+		f.Add([]byte(statLine(comm)))
+	}
+	f.Add([]byte("1 () Z 0"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := parseStat(b); err == nil && (s.pid < 1 || s.pid > maxPID || s.ppid < 0 || s.ppid > maxPID) {
+			t.Fatalf("%q was read as %+v", b, s)
+		}
+	})
+}
+
+func FuzzParseSignals(f *testing.F) {
+	f.Add([]byte("Name:\tx\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000200000\nSigCgt:\t00000000003f0000\n"))
+	f.Add([]byte("SigPnd:\nShdPnd:\nSigCgt:\n"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseSignals(b) })
+}
+
+func TestParseSignals(t *testing.T) {
+	s, err := parseSignals([]byte("Name:\tx\nSigQ:\t0/1\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000100000\nSigIgn:\tff\nSigCgt:\t0000000000310000\n"))
+	if err != nil || !s.waits(21) || s.waits(22) || !s.catches(17) || !s.catches(21) || !s.catches(22) || s.catches(15) {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	for _, bad := range []string{"", "SigPnd:\t0\nShdPnd:\t0\n", "SigPnd:\tx\nShdPnd:\t0\nSigCgt:\t0\n"} {
+		if _, err := parseSignals([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func FuzzEntries(f *testing.F) {
+	record := func(length uint16, name string) []byte {
+		b := make([]byte, 19, 64)
+		binary.NativeEndian.PutUint64(b, 7)
+		binary.NativeEndian.PutUint16(b[16:], length)
+		return append(append(b, name...), make([]byte, int(length)-19-len(name))...)
+	}
+	f.Add(append(record(32, "b.1.2.3"), record(24, ".")...))
+	f.Add(record(32, "x")[:20])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = entries(b, func(name []byte) bool {
+			if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 {
+				t.Fatalf("the name %q", name)
+			}
+			return true
+		})
+	})
+}
+
+func TestScanSeesWhatIsThereAndNoMoreThanAllowed(t *testing.T) {
+	dir := t.TempDir()
+	want := map[string]bool{}
+	for i := range 3000 {
+		name := fmt.Sprintf("b.1.2.%d", i)
+		want[name] = true
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var d dirScanner
+	seen, ended := 0, false
+	err := d.scan(dir, 3000, func(name []byte) {
+		if !want[string(name)] {
+			t.Errorf("%q is not there", name)
+		}
+		delete(want, string(name))
+		seen++
+	}, func(int) { ended = true })
+	if err != nil || seen != 3000 || len(want) != 0 || !ended {
+		t.Fatalf("saw %d of 3000, %d left, %v", seen, len(want), err)
+	}
+	seen = 0
+	if err := d.scan(dir, 2999, func([]byte) { seen++ }, func(int) {}); err == nil || seen != 2999 {
+		t.Fatalf("with 2999 allowed: saw %d, error %v", seen, err)
+	}
+}
+
+func BenchmarkCount(b *testing.B) {
+	dir := b.TempDir()
+	var r procReader
+	self, err := r.stat(os.Getpid())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 1000 {
+		name := fmt.Sprintf("b.%d.%d.%d", self.pid, self.start, i)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s := newMarksSource(dir)
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, err := s.Count(nil); err != nil || c.Busy != 1000 {
+			b.Fatalf("%+v, %v", c, err)
+		}
+	}
+}
