@@ -105,7 +105,8 @@ func (l *Loop) spoeSource(s *sight, now time.Time) api.Source {
 		if !ok || t.Last.IsZero() || !a.Policy.Proxied {
 			continue
 		}
-		age := now.Sub(t.Last)
+		// A message may have come while this turn was looking elsewhere.
+		age := max(0, now.Sub(t.Last))
 		if src.AgeMS < 0 || ms(age) < src.AgeMS {
 			src.AgeMS = ms(age)
 		}
@@ -125,7 +126,7 @@ func (l *Loop) spoeSource(s *sight, now time.Time) api.Source {
 func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step time.Duration) api.App {
 	out := api.App{Name: p.Name, Strategy: string(app.Policy.Strategy), TrafficAgeMS: -1, Hold: string(l.memory.Apps[p.Name].Hold), Last: l.events.lastOf(p.Name)}
 	if t, ok := s.traffic[app.Backend]; ok && app.Policy.Proxied && !t.Last.IsZero() {
-		out.Rate, out.P50MS, out.P95MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(now.Sub(t.Last))
+		out.Rate, out.P50MS, out.P95MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(max(0, now.Sub(t.Last)))
 		out.InFlight, out.Queued = t.InFlight, t.Queued
 	}
 	var backend ProxyBackend

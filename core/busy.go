@@ -7,7 +7,7 @@ import (
 
 // busyRatio sizes the app so that the share of busy workers stays at the target: need = demand / target, where demand is
 // the busy workers on all nodes plus what waits in HAProxy's queue. Growth follows the mean demand of a short window;
-// when nearly all workers are busy the true demand cannot be seen, and half as many again are asked for. Shrinking follows
+// when nearly all workers are busy the true demand cannot be seen, and half as many again as are ready are asked for. Shrinking follows
 // the highest need of a long window, by a bounded share at a time, and never on bad data.
 func (t *turn) busyRatio() {
 	bp := t.p.Busy
@@ -26,7 +26,7 @@ func (t *turn) busyRatio() {
 		b.Demand = append(since(b.Demand, t.now.Add(-bp.UpWindow)), Point{t.now, demand})
 		mean = average(b.Demand)
 		need = int(math.Ceil(mean/bp.Target - 1e-9))
-		if busy >= 0.95*ready && ready > 0 || t.o.Proxy.Queued > 0 {
+		if demand >= 0.95*ready && ready > 0 {
 			need = max(need, int(math.Ceil(1.5*ready)))
 		}
 		b.Needs = append(since(b.Needs, t.now.Add(-bp.DownWindow)), Point{t.now, float64(need)})

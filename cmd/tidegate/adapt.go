@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -116,7 +117,12 @@ func webModel(upstreams []control.WebUpstream) nginxgen.Model {
 		for i, s := range u.Servers {
 			ready[i] = s.Weight
 		}
-		weights := nginxgen.Weights(ready, 0)
+		// A hash method places every unit of weight on its ring, and moves keys when the scale changes.
+		limit := 0
+		if strings.Contains(u.Method, "hash") {
+			limit = 10
+		}
+		weights := nginxgen.Weights(ready, limit)
 		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
 		for i, s := range u.Servers {
 			nu.Servers = append(nu.Servers, nginxgen.Server{Name: s.Name, Address: s.Address, Weight: weights[i], Down: weights[i] == 0})

@@ -1,5 +1,106 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
 
-func initCommand() *cobra.Command { return &cobra.Command{Use: "init", Hidden: true} }
+	"github.com/spf13/cobra"
+
+	"github.com/tidegate/tidegate/conf/marks"
+	"github.com/tidegate/tidegate/internal/setup"
+)
+
+func initCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init --haproxy FILE [--nginx FILE] --out DIR",
+		Short: "Write all that an existing HAProxy and nginx need, from their own files",
+		Long: `Init reads a haproxy.cfg and an nginx.conf and asks for nothing. It prints which backends and upstreams it found, which it takes
+and why not the others, and what stands in the way; then it writes to a folder: the SPOE file, the file that HAProxy loads with
+a second -f, the lines to add to each backend, the nginx include, a first configuration of tidegate, and a README.txt with the
+commands to put it all into force and to take it out again.
+
+The files that are read are never changed, and no file is overwritten: exit status 2, and nothing is written, when one is there.`,
+		Args: cobra.NoArgs,
+	}
+	var o setup.Options
+	f := cmd.Flags()
+	f.StringVar(&o.HAProxy, "haproxy", "", "HAProxy's configuration `FILE`, such as /etc/haproxy/haproxy.cfg")
+	f.StringVar(&o.Nginx, "nginx", "", "nginx's main configuration `FILE`, such as /etc/nginx/nginx.conf")
+	f.StringVar(&o.Out, "out", "", "`DIR` to write to, made if missing; tidegate's configuration can stay there, so /etc/tidegate is a good one")
+	f.StringVar(&o.Strategy, "strategy", "", strings.Join(setup.Strategies, ", ")+" (default latency, which needs no node agents)")
+	f.StringVar(&o.Variant, "variant", "", "files for HAProxy 2.6 (and later) or 3.0 (and later); default what `haproxy -v` says, else 2.6")
+	f.StringArrayVar(&o.Backends, "backend", nil, "take only this backend `NAME`; may be given several times")
+	f.StringVar(&o.HAProxyDir, "haproxy-dir", "", "`DIR` where HAProxy will find its two files (default /etc/haproxy)")
+	f.StringVar(&o.NginxInclude, "nginx-include", "", "where nginx will find the include `FILE` (default a folder whose files your http block includes already)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.Variant == "" {
+			v, err := askVariant(cmd.Context())
+			if err != nil {
+				return err
+			}
+			o.Variant = v
+		}
+		o.Token, o.Middleware = setup.NewToken(), marks.WSGI
+		plan, err := setup.Make(o)
+		if err != nil {
+			return usageError{err}
+		}
+		var exists *setup.ExistsError
+		switch err := plan.Write(); {
+		case errors.As(err, &exists):
+			return usageError{err}
+		case err != nil:
+			return err
+		}
+		out := cmd.OutOrStdout()
+		fmt.Fprintln(out, plan.Report)
+		fmt.Fprintf(out, "Written to %s:", plan.Out)
+		for _, file := range plan.Files {
+			fmt.Fprint(out, " ", file.Name)
+		}
+		fmt.Fprintf(out, "\n\n%s", plan.Instructions)
+		return nil
+	}
+	return cmd
+}
+
+var haproxyVersionRE = regexp.MustCompile(`HA-?Proxy version (\d+)\.(\d+)`)
+
+// askVariant asks the installed HAProxy for its version; 2.6's files also run on later ones.
+func askVariant(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for _, binary := range []string{"haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"} {
+		text, err := exec.CommandContext(ctx, binary, "-v").Output()
+		if err != nil {
+			continue
+		}
+		return variantOf(string(text))
+	}
+	return "2.6", nil
+}
+
+func variantOf(text string) (string, error) {
+	g := haproxyVersionRE.FindStringSubmatch(text)
+	if g == nil {
+		return "2.6", nil
+	}
+	major, err1 := strconv.Atoi(g[1])
+	minor, err2 := strconv.Atoi(g[2])
+	switch {
+	case err1 != nil || err2 != nil:
+		return "2.6", nil
+	case major < 2 || major == 2 && minor < 6:
+		return "", usageError{fmt.Errorf("the installed HAProxy is %s.%s, and tidegate needs 2.6 or later (say --variant 2.6 to write the files anyway)", g[1], g[2])}
+	case major >= 3:
+		return "3.0", nil
+	default:
+		return "2.6", nil
+	}
+}

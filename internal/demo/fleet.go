@@ -18,14 +18,17 @@ import (
 // Fleet is the running demo: four nodes behind HAProxy and nginx, steered by one controller.
 type Fleet struct {
 	Rig *harness.Rig
-	// HAProxyAddr and NginxAddr take the load.
-	HAProxyAddr, NginxAddr string
-	API                    *api.Client
-	HAProxy                *harness.HAProxy
-	Nginx                  *harness.Nginx
-	Controller             *harness.Proc
-	nodes                  []node
-	binary                 string
+	// HAProxyAddr and NginxAddr take the load, MetricsAddr serves /metrics.
+	HAProxyAddr, NginxAddr, MetricsAddr string
+	// Config is the controller's configuration file.
+	Config            string
+	API               *api.Client
+	HAProxy           *harness.HAProxy
+	Nginx             *harness.Nginx
+	Controller        *harness.Proc
+	Gunicorns, Agents []*harness.Proc
+	nodes             []node
+	binary            string
 }
 
 type node struct {
@@ -42,6 +45,10 @@ type Options struct {
 	ServiceMS int
 	// AppYAML replaces the part of the controller's configuration that says how the app is sized.
 	AppYAML string
+	// Env is added to the environment of the application; NODE in it stands for the node's name.
+	Env []string
+	// State is the controller's state folder, inside the rig's folder when empty.
+	State string
 	// Log gets one line for each step of the start.
 	Log func(format string, args ...any)
 }
@@ -112,13 +119,18 @@ func (f *Fleet) startNode(n node, o Options) error {
 	if _, err := f.Rig.Write("marks-py/"+module+".py", fmt.Sprintf(wsgi, dir)); err != nil {
 		return err
 	}
-	_, err := f.Rig.StartGunicorn(harness.Gunicorn{
+	env := []string{fmt.Sprintf("APP_MS=%d", o.ServiceMS)}
+	for _, e := range o.Env {
+		env = append(env, strings.ReplaceAll(e, "NODE", n.name))
+	}
+	p, err := f.Rig.StartGunicorn(harness.Gunicorn{
 		Name: "gunicorn-" + n.name, Bind: n.app, Workers: 1, App: module + ":app", Path: []string{f.Rig.Path("marks-py")},
-		Env: []string{fmt.Sprintf("APP_MS=%d", o.ServiceMS)},
+		Env: env,
 	})
 	if err != nil {
 		return err
 	}
+	f.Gunicorns = append(f.Gunicorns, p)
 	file, err := f.Rig.Write("agent-"+n.name+".yaml", fmt.Sprintf(`node: %s
 listen: %s
 apps:
@@ -130,10 +142,10 @@ apps:
 	if err != nil {
 		return err
 	}
-	p, err := f.Rig.Start("agent-"+n.name, nil, o.Binary, "agent", "-c", file)
-	if err != nil {
+	if p, err = f.Rig.Start("agent-"+n.name, nil, o.Binary, "agent", "-c", file); err != nil {
 		return err
 	}
+	f.Agents = append(f.Agents, p)
 	if err := harness.WaitListening(n.agent, 10*time.Second); err != nil {
 		return fmt.Errorf("%w\n%s", err, p.Log())
 	}
@@ -215,8 +227,16 @@ func (f *Fleet) startController(o Options) error {
 		fmt.Fprintf(&nodes, "  - {name: %s, url: \"http://%s\"}\n", n.name, n.agent)
 		fmt.Fprintf(&servers, "      - {name: %s, address: \"%s\", node: %s, always_up: %t, workers: {min: 1, max: %d, parked: 1}}\n", n.name, n.app, n.name, i == 0, o.MaxWorkers)
 	}
-	file, err := f.Rig.Write("tidegate.yaml", fmt.Sprintf(`api: unix:%[1]s/api.sock
-state_dir: %[1]s/state
+	if o.State == "" {
+		o.State = f.Rig.Path("state")
+	}
+	var err error
+	if f.MetricsAddr, err = f.Rig.Addr(); err != nil {
+		return err
+	}
+	f.Config, err = f.Rig.Write("tidegate.yaml", fmt.Sprintf(`api: unix:%[1]s/api.sock
+metrics: %[7]s
+state_dir: %[8]s
 tick: 1s
 spoa: {listen: "unix:%[1]s/spoa.sock"}
 haproxy: {socket: "unix:%[2]s"}
@@ -228,15 +248,19 @@ nodes:
     nginx_upstream: {name: shop}
     warmup: {path: /warm}
 %[5]s    servers:
-%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String()))
+%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State))
 	if err != nil {
 		return err
 	}
-	if f.Controller, err = f.Rig.Start("tidegate", nil, o.Binary, "run", "-c", file); err != nil {
-		return err
-	}
 	f.API = api.NewClient("unix:" + f.Rig.Path("api.sock"))
-	return nil
+	return f.RunController()
+}
+
+// RunController starts the controller, again when it was ended.
+func (f *Fleet) RunController() error {
+	var err error
+	f.Controller, err = f.Rig.Start("tidegate", nil, f.binary, "run", "-c", f.Config)
+	return err
 }
 
 // waitReady waits until every source answers and the heartbeat has come.
@@ -272,3 +296,6 @@ func (f *Fleet) firstInclude() error {
 	_, err = f.Rig.Write("conf.d/tidegate.conf", string(text))
 	return err
 }
+
+// AgentURL is the address of a node's agent.
+func (f *Fleet) AgentURL(i int) string { return "http://" + f.nodes[i].agent }

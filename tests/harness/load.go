@@ -16,7 +16,7 @@ import (
 // connection of its own, because Go repeats GETs on reused connections by itself, which would hide failures.
 type Load struct {
 	URL string
-	// Rate is requests per second at a time since the start; For is how long requests are sent.
+	// Rate is requests per second at a time since the start, below 0 to end the load; For is how long requests are sent.
 	Rate func(since time.Duration) float64
 	For  time.Duration
 	// Timeout bounds one request, 30 s when 0. MaxInFlight bounds those under way, 2000 when 0; one more counts as failed.
@@ -124,7 +124,11 @@ func (l Load) Run(ctx context.Context) {
 		if since >= l.For {
 			break
 		}
-		due += l.Rate(since) * (since - last).Seconds()
+		rate := l.Rate(since)
+		if rate < 0 {
+			break
+		}
+		due += rate * (since - last).Seconds()
 		last = since
 		for ; due >= 1; due-- {
 			select {

@@ -23,6 +23,7 @@ type HAProxy struct {
 	// Socket is the stats socket the caller put into its configuration as {{SOCK}}.
 	Socket string
 	files  []string
+	rig    *Rig
 }
 
 // StartHAProxy writes cfg to NAME.cfg and runs haproxy with it and any further configuration files after it. In cfg,
@@ -46,7 +47,7 @@ func (r *Rig) StartHAProxy(name, cfg string, more ...string) (*HAProxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &HAProxy{Proc: p, Socket: sock, files: files}
+	h := &HAProxy{Proc: p, Socket: sock, files: files, rig: r}
 	if strings.Contains(cfg, sock) {
 		if err := WaitListening("unix:"+sock, 10*time.Second); err != nil {
 			return h, fmt.Errorf("%w\n%s", err, p.Log())
@@ -89,6 +90,21 @@ func (h *HAProxy) Reload() error {
 		now, err := h.WorkerPID()
 		return err == nil && now != before
 	})
+}
+
+// Restart kills haproxy without mercy and starts it again with the same files.
+func (h *HAProxy) Restart() error {
+	h.Kill()
+	argv := []string{haproxyBinary(), "-W", "-db"}
+	for _, f := range h.files {
+		argv = append(argv, "-f", f)
+	}
+	p, err := h.rig.Start(h.Name, nil, argv...)
+	if err != nil {
+		return err
+	}
+	h.Proc = p
+	return WaitListening("unix:"+h.Socket, 10*time.Second)
 }
 
 // WorkerPID is the pid that `show info` answers.

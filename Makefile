@@ -1,0 +1,54 @@
+# tidegate: `make help` lists what can be done. Two commands do everything on a fresh Debian 12 with Go, make and root:
+# `make demo` shows it, `make test` tests it. Both install missing Debian packages and say so first.
+SHELL := /bin/sh
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Programs and the packages they come in.
+SERVERS := haproxy nginx=nginx-light gunicorn
+# The race detector needs a C compiler.
+TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
+export CGO_ENABLED ?= 1
+
+.PHONY: help build install deps test-deps demo test test-short race e2e lint fuzz bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/tidegate
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/tidegate ./cmd/tidegate
+
+install: build ## install the binary to $(DESTDIR)/usr/local/bin
+	install -D -m 755 bin/tidegate $(DESTDIR)/usr/local/bin/tidegate
+
+deps: ## install haproxy, nginx and gunicorn if they are missing (says so first)
+	@scripts/deps.sh $(SERVERS)
+
+test-deps:
+	@scripts/deps.sh $(TEST_TOOLS)
+
+demo: deps build ## two minutes on this machine: a real fleet under a load that comes and goes
+	@bin/tidegate demo $(DEMO)
+
+test: test-deps ## unit, race and end-to-end tests against the real programs
+	@go vet ./...
+	@scripts/test.sh -race -timeout 9m ./...
+
+test-short: ## the tests that need no other programs
+	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
+
+e2e: test-deps ## only the end-to-end tests
+	@scripts/test.sh -timeout 9m ./tests/...
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "gofmt wants these changed:"; gofmt -l .; exit 1; }
+	@go vet ./...
+	@go run $(STATICCHECK) ./...
+
+fuzz: ## each fuzz target for ten seconds (FUZZTIME=1m for longer)
+	@scripts/fuzz.sh $${FUZZTIME:-10s}
+
+bench: ## the benchmarks in the tree
+	@go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what make made
+	@rm -rf bin dist
