@@ -81,7 +81,7 @@ func (t *turn) alarmAtMax(need int, numbers map[string]float64) {
 func (t *turn) load() (busy, ready float64, known bool) {
 	for i := range t.servers {
 		v := &t.servers[i]
-		if !v.p.Managed || !v.o.Pool.Known {
+		if !v.p.Managed || !v.o.Pool.Known || !v.o.Pool.BusyKnown {
 			continue
 		}
 		known = true

@@ -243,7 +243,10 @@ func (t *turn) dataProblem() (Code, string) {
 		if !v.o.Pool.Known {
 			return CodeHoldNoData, fmt.Sprintf("the agent of %s does not report", v.p.Name)
 		}
-		managed = true
+		if t.p.Strategy == BusyRatio && !v.o.Pool.BusyKnown {
+			return CodeHoldNoData, fmt.Sprintf("the agent of %s cannot count busy workers", v.p.Name)
+		}
+		managed = managed || v.o.Pool.BusyKnown
 		busy += v.o.Pool.Busy
 		running += v.o.Proxy.Current
 	}

@@ -324,10 +324,11 @@ func TestBadNewsNeverShrinks(t *testing.T) {
 		hurt func(w *world)
 		code Code
 	}{
-		"HAProxy cannot be read": {func(w *world) { w.proxyOK = false }, CodeHoldNoData},
-		"an agent is silent":     {func(w *world) { w.servers["b"].agentOK = false }, CodeHoldNoData},
-		"errors":                 {func(w *world) { w.traffic.Errors = 0.9 }, CodeHoldErrors},
-		"all zero but sessions":  {func(w *world) { w.servers["a"].current = 9 }, CodeHoldZero},
+		"HAProxy cannot be read":  {func(w *world) { w.proxyOK = false }, CodeHoldNoData},
+		"an agent is silent":      {func(w *world) { w.servers["b"].agentOK = false }, CodeHoldNoData},
+		"marks cannot be counted": {func(w *world) { w.servers["b"].marksGone = true }, CodeHoldNoData},
+		"errors":                  {func(w *world) { w.traffic.Errors = 0.9 }, CodeHoldErrors},
+		"all zero but sessions":   {func(w *world) { w.servers["a"].current = 9 }, CodeHoldZero},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -85,6 +85,8 @@ type PoolObs struct {
 	Ready    int  `json:"ready"`
 	Starting int  `json:"starting"`
 	Draining int  `json:"draining"`
+	// BusyKnown: the app's request marks can be counted, so Busy means something.
+	BusyKnown bool `json:"busy_known"`
 	// Busy is the mean number of busy workers over the last second or so.
 	Busy float64 `json:"busy"`
 	// Target is what the agent was last told, 0 for never.

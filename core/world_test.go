@@ -34,6 +34,7 @@ type fakeServer struct {
 	weight     int
 	current    int
 	agentOK    bool
+	marksGone  bool
 	ready      int
 	target     int
 	busy       float64
@@ -79,7 +80,7 @@ func (w *world) observe() Observation {
 			o.Proxy.Current += f.current
 		}
 		if sp.Managed && f.agentOK {
-			so.Pool = PoolObs{Known: true, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
+			so.Pool = PoolObs{Known: true, BusyKnown: !f.marksGone, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
 		}
 		o.Servers = append(o.Servers, so)
 	}

@@ -169,9 +169,9 @@ func (n nodeAdapter) Report(ctx context.Context) (map[string]core.PoolObs, error
 	var problems []error
 	for name, a := range r.Apps {
 		out[name] = core.PoolObs{
-			Known: a.Known, Total: a.Total, Ready: a.Ready, Starting: a.Starting, Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
+			Known: a.WorkersKnown, BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting, Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
 		}
-		if !a.Known {
+		if !a.WorkersKnown {
 			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))
 		}
 	}
