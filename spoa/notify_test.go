@@ -1,0 +1,199 @@
+package spoa
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/negasus/haproxy-spoe-go/typeddata"
+)
+
+func decode(payload ...[]byte) (*spy, *tally) {
+	sink, count := &spy{}, newTally()
+	d := decoder{names: newNames(), sink: sink, count: count}
+	var all []byte
+	for _, p := range payload {
+		all = append(all, p...)
+	}
+	d.notify(time.Unix(1000, 0), all)
+	return sink, count
+}
+
+func TestDoneMessage(t *testing.T) {
+	const ms = time.Millisecond
+	good := Sample{
+		ID: []byte("3af8b9dc-37fa-4c6d-ae75-b9cd2ea78cb3"), Boot: "1795302633168830", Backend: "app", Server: "s1", Status: 200,
+		Queue: 2300 * time.Microsecond, Connect: ms, Response: 40500 * time.Microsecond,
+		ServerConns: 3, BackendConns: 5, Queued: 1, Counters: Counters{Started: 10, Current: 5, Known: true},
+	}
+	sample := func(change func(s *Sample)) *Sample {
+		s := good
+		change(&s)
+		return &s
+	}
+	stamp := 1795302633168830
+	tests := map[string]struct {
+		change []arg
+		want   *Sample
+		bad    map[string]int
+	}{
+		"as 2.6 sends it":            {nil, sample(func(*Sample) {}), nil},
+		"an unknown argument":        {[]arg{{"new", "x"}, {"newer", nil}, {"newest", []byte{typeddata.TypeIPv4, 1, 2, 3, 4}}}, sample(func(*Sample) {}), nil},
+		"no id":                      {[]arg{{"id", nil}}, sample(func(s *Sample) { s.ID = nil }), nil},
+		"a long id":                  {[]arg{{"id", strings.Repeat("x", 500)}}, sample(func(s *Sample) { s.ID = []byte(strings.Repeat("x", 64)) }), nil},
+		"an id of the wrong type":    {[]arg{{"id", 5}}, sample(func(s *Sample) { s.ID = nil }), map[string]int{"type": 1}},
+		"no server, as from a cache": {[]arg{{"srv", nil}}, sample(func(s *Sample) { s.Server = "" }), nil},
+		"no status":                  {[]arg{{"st", nil}}, sample(func(s *Sample) { s.Status = Absent }), nil},
+		"retries as a number":        {[]arg{{"rc", 2}}, sample(func(s *Sample) { s.Retries = 2 }), nil},
+		"a redispatch in the text":   {[]arg{{"rc", "+1"}}, sample(func(s *Sample) { s.Retries, s.Redispatched = 1, true }), nil},
+		"a redispatch flag":          {[]arg{{"rd", true}}, sample(func(s *Sample) { s.Redispatched = true }), nil},
+		"retries that are none":      {[]arg{{"rc", "x"}}, sample(func(s *Sample) { s.Retries = Absent }), map[string]int{"gauge": 1}},
+		"retries of many digits":     {[]arg{{"rc", "99999999"}}, sample(func(s *Sample) { s.Retries = Absent }), map[string]int{"gauge": 1}},
+		"negative timers": {[]arg{{"tw", -1}, {"tc", -1}, {"t1", nil}}, sample(func(s *Sample) {
+			s.Queue, s.Connect, s.Response = Absent, Absent, Absent
+		}), nil},
+		"only whole milliseconds, as without stamps": {[]arg{{"t0", nil}, {"t1", nil}, {"t2", nil}, {"tr", 40}}, sample(func(s *Sample) {
+			s.Queue, s.Connect, s.Response = 2*ms, ms, 40*ms
+		}), nil},
+		"no queue: the microseconds are the connect's": {[]arg{{"tw", 0}, {"tc", 3}}, sample(func(s *Sample) { s.Queue, s.Connect = 0, 3300*time.Microsecond }), nil},
+		"time before the queue is not the queue's":     {[]arg{{"t0", stamp - 5_000_000}}, sample(func(s *Sample) { s.Queue, s.Connect = 2*ms, ms }), nil},
+		"a clock set back during the request":          {[]arg{{"t2", stamp - 1000}}, sample(func(s *Sample) { s.Response = Absent }), nil},
+		"a clock set on during the request, with %Tr":  {[]arg{{"t2", stamp + 60_000_000}, {"tr", 40}}, sample(func(s *Sample) { s.Response = 40 * ms }), nil},
+		"a time of the wrong type":                     {[]arg{{"tw", "2"}}, sample(func(s *Sample) { s.Queue = Absent }), map[string]int{"type": 1}},
+		"a negative gauge":                             {[]arg{{"conn", -5}}, sample(func(s *Sample) { s.BackendConns = Absent }), map[string]int{"gauge": 1}},
+		"an enormous gauge":                            {[]arg{{"q", 1 << 40}}, sample(func(s *Sample) { s.Queued = Absent }), map[string]int{"gauge": 1}},
+		"a counter that is missing":                    {[]arg{{"cur", nil}}, sample(func(s *Sample) { s.Counters = Counters{Started: 10} }), nil},
+		"a counter beyond 32 bits":                     {[]arg{{"started", 1 << 32}}, sample(func(s *Sample) { s.Counters = Counters{Current: 5} }), map[string]int{"counter": 1}},
+		"no backend":                                   {[]arg{{"be", nil}}, nil, map[string]int{"name": 1}},
+		"a backend of the wrong type":                  {[]arg{{"be", 7}}, nil, map[string]int{"type": 1}},
+		"a backend with a quote":                       {[]arg{{"be", `a"b`}}, nil, map[string]int{"name": 1}},
+		"a backend with a line break":                  {[]arg{{"be", "a\nb"}}, nil, map[string]int{"name": 1}},
+		"a backend name too long":                      {[]arg{{"be", strings.Repeat("b", 129)}}, nil, map[string]int{"name": 1}},
+		"a server name that is none":                   {[]arg{{"srv", "s 1"}}, nil, map[string]int{"name": 1}},
+		"a status below the lowest":                    {[]arg{{"st", 99}}, nil, map[string]int{"status": 1}},
+		"a status above the highest":                   {[]arg{{"st", 600}}, nil, map[string]int{"status": 1}},
+		"a queue time above a day":                     {[]arg{{"tw", 86_400_001}}, nil, map[string]int{"timer": 1}},
+		"a response time above a day":                  {[]arg{{"t2", stamp + 86_400_000_000 + 3301}}, nil, map[string]int{"timer": 1}},
+		"stamps without a sense":                       {[]arg{{"t0", 1}}, nil, map[string]int{"timer": 1}},
+		"the largest integers":                         {[]arg{{"t2", 1<<63 - 1}}, nil, map[string]int{"timer": 1}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sink, count := decode(message(messageDone, with(doneArgs(), tt.change...)...), message(messageHeartbeat+"-1", heartbeatArgs()...))
+			var want []Sample
+			if tt.want != nil {
+				want = []Sample{*tt.want}
+			}
+			if d := cmp.Diff(want, sink.dones, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("samples (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(tt.bad, count.bad, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("malformed (-want +got):\n%s", d)
+			}
+			if len(sink.beats) != 1 {
+				t.Error("the message after it was lost")
+			}
+		})
+	}
+}
+
+func TestHeartbeatMessage(t *testing.T) {
+	good := Gauges{
+		Boot: "1795302633168830", Backend: "app", InFlight: 5, Queued: 1, Up: 2,
+		Counters: Counters{Started: 10, Current: 5, NoResponse: 1, Known: true},
+		Servers:  []ServerGauge{{"s1", 3}, {"s2", 1}},
+	}
+	tests := map[string]struct {
+		change []arg
+		want   func(g *Gauges)
+		bad    map[string]int
+	}{
+		"as HAProxy sends it":           {nil, func(*Gauges) {}, nil},
+		"a server with a strange name":  {[]arg{{"c.web:80_x-1.y", 4}}, func(g *Gauges) { g.Servers = append(g.Servers, ServerGauge{"web:80_x-1.y", 4}) }, nil},
+		"a server name that is none":    {[]arg{{"c.", 4}, {"c.a b", 4}}, func(*Gauges) {}, map[string]int{"name": 2}},
+		"a server without a number":     {[]arg{{"c.s1", nil}}, func(g *Gauges) { g.Servers = g.Servers[1:] }, nil},
+		"a server with a negative one":  {[]arg{{"c.s1", -1}}, func(g *Gauges) { g.Servers = g.Servers[1:] }, map[string]int{"gauge": 1}},
+		"gauges that are missing":       {[]arg{{"conn", nil}, {"q", nil}, {"up", nil}}, func(g *Gauges) { g.InFlight, g.Queued, g.Up = Absent, Absent, Absent }, nil},
+		"a gauge of the wrong type":     {[]arg{{"conn", "5"}}, func(g *Gauges) { g.InFlight = Absent }, map[string]int{"type": 1}},
+		"an argument of a later agent":  {[]arg{{"later", 1}}, func(*Gauges) {}, nil},
+		"no boot, as without a counter": {[]arg{{"boot", nil}}, func(g *Gauges) { g.Boot = "" }, nil},
+		"no backend":                    {[]arg{{"be", nil}}, nil, map[string]int{"name": 1}},
+		"a backend name that is none":   {[]arg{{"be", "é"}}, nil, map[string]int{"name": 1}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sink, count := decode(message(messageHeartbeat+"-1", with(heartbeatArgs(), tt.change...)...))
+			var want []Gauges
+			if tt.want != nil {
+				g := good
+				g.Servers = append([]ServerGauge(nil), good.Servers...)
+				tt.want(&g)
+				want = []Gauges{g}
+			}
+			if d := cmp.Diff(want, sink.beats, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("gauges (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(tt.bad, count.bad, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("malformed (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// What cannot be read ends the frame's messages there; those before it count.
+func TestBrokenPayloads(t *testing.T) {
+	whole := message(messageDone, doneArgs()...)
+	tests := map[string]struct {
+		payload []byte
+		dones   int
+		reason  string
+	}{
+		"nothing":                          {nil, 0, ""},
+		"only a name":                      {putString(nil, messageDone), 0, "message"},
+		"a name longer than the frame":     {[]byte{200, 'x'}, 0, "message"},
+		"a varint without end":             {[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, "message"},
+		"a length near 2^64":               {append(putVarint(nil, 1<<64-2), "tidegate"...), 0, "message"},
+		"more arguments than there are":    {append(putString(nil, messageDone), 255), 0, "message"},
+		"a type that does not exist":       {append(append(putString(nil, messageDone), 1), append(putString(nil, "st"), 15)...), 0, "message"},
+		"an address cut short":             {append(append(putString(nil, messageDone), 1), append(putString(nil, "x"), typeddata.TypeIPv6, 1)...), 0, "message"},
+		"a second message without end":     {append(append([]byte(nil), whole...), putString(nil, messageDone)...), 1, "message"},
+		"an unknown message before":        {append(message("other", doneArgs()...), whole...), 1, "unknown_message"},
+		"an unknown message without end":   {append(putString(nil, "other"), 3), 0, "unknown_message"},
+		"a message with no arguments":      {message(messageDone), 0, "name"},
+		"a heartbeat with no arguments":    {message(messageHeartbeat), 0, "name"},
+		"a message with an empty name":     {message(""), 0, "unknown_message"},
+		"a second value that is cut short": {whole[:len(whole)-1], 0, "message"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sink, count := decode(tt.payload)
+			if len(sink.dones) != tt.dones || (count.bad[tt.reason] == 0) != (tt.reason == "") {
+				t.Errorf("%d samples, malformed %v; want %d and %q", len(sink.dones), count.bad, tt.dones, tt.reason)
+			}
+		})
+	}
+	// Cut anywhere, the decoder must neither fail nor take half a message.
+	for i := range whole {
+		if sink, _ := decode(whole[:i]); len(sink.dones) != 0 {
+			t.Errorf("%d of %d bytes were taken for a whole message", i, len(whole))
+		}
+	}
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	n, now := newNames(), time.Unix(1000, 0)
+	for i := range 5 * maxNames {
+		n.of(now, []byte("server-"+string(rune('a'+i%26))+strings.Repeat("x", i/26%100)+strings.Repeat("y", i/2600)))
+	}
+	if len(n.known) > maxNames {
+		t.Errorf("%d names kept, at most %d are allowed", len(n.known), maxNames)
+	}
+	if s, ok := n.of(now, []byte("one-too-many")); !ok || s != Other {
+		t.Errorf("a name beyond the bound is %q, want %q", s, Other)
+	}
+	if s, _ := n.of(now.Add(namesResetEvery), []byte("later")); s != "later" {
+		t.Errorf("a minute later a new name is %q, want its own", s)
+	}
+}
