@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,9 +68,7 @@ The files that are read are never changed, and no file is overwritten: exit stat
 	return cmd
 }
 
-var haproxyVersionRE = regexp.MustCompile(`HA-?Proxy version (\d+)\.(\d+)`)
-
-// askVariant asks the installed HAProxy for its version; 2.6's files also run on later ones.
+// askVariant asks the installed HAProxy for its version.
 func askVariant(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -81,26 +77,11 @@ func askVariant(ctx context.Context) (string, error) {
 		if err != nil {
 			continue
 		}
-		return variantOf(string(text))
+		variant, err := setup.Variant(string(text))
+		if err != nil {
+			return "", usageError{err}
+		}
+		return variant, nil
 	}
-	return "2.6", nil
-}
-
-func variantOf(text string) (string, error) {
-	g := haproxyVersionRE.FindStringSubmatch(text)
-	if g == nil {
-		return "2.6", nil
-	}
-	major, err1 := strconv.Atoi(g[1])
-	minor, err2 := strconv.Atoi(g[2])
-	switch {
-	case err1 != nil || err2 != nil:
-		return "2.6", nil
-	case major < 2 || major == 2 && minor < 6:
-		return "", usageError{fmt.Errorf("the installed HAProxy is %s.%s, and tidegate needs 2.6 or later (say --variant 2.6 to write the files anyway)", g[1], g[2])}
-	case major >= 3:
-		return "3.0", nil
-	default:
-		return "2.6", nil
-	}
+	return setup.Variant("")
 }

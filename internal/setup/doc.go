@@ -1,0 +1,28 @@
+// Package setup is the logic of `tidegate init`: from a user's own haproxy.cfg and nginx.conf to everything that puts tidegate
+// in front of it, without asking anything and without changing anything but one new folder.
+//
+//	haproxy.cfg ──► backends, stats socket, chroot, group ──┐   choose: which backends, which servers, why not the others
+//	nginx.conf ───► upstreams, places for an include ───────┤   pair:   which upstream is which backend
+//	                                                        ▼
+//	                          Plan: a report, the files, the instructions (the same text as README.txt)
+//	                                                        ▼
+//	                          Write: all files, or none and no folder
+//
+// What is written passes `haproxy -c` (the user's file with the lines added, then tidegate.cfg), `nginx -t` and `tidegate
+// check`; Write runs the latter's loader on its own work and takes everything back when that fails.
+//
+// # Invariants
+//
+//   - The user's files are opened for reading only. Every change to them is a line in the instructions, with the line that
+//     takes it out again to the byte.
+//   - No file is ever overwritten.
+//   - An upstream is only taken when tidegate would send its requests to the servers that get them now: a backend and an
+//     upstream of one name may well be HAProxy's servers and HAProxy itself.
+//   - What cannot be known from the files (the warm-up's path, the workers of a node) is a comment or a careful default.
+//
+// # HAProxy's chroot
+//
+// With `chroot DIR` HAProxy connects to unix sockets inside DIR once it runs, but opens its own (the stats socket) and reads
+// its files (the SPOE file) before. So the agent listens at DIR/tidegate/spoa.sock and HAProxy is told /tidegate/spoa.sock;
+// the socket belongs to HAProxy's group (`group` or `gid`), which after the start is all the right it has.
+package setup

@@ -1,0 +1,250 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
+	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/nginxgen"
+)
+
+// Strategies that init can write; the first is the default.
+var Strategies = []string{"latency", "busy_ratio", "noop"}
+
+// Options say what to read and where the result will be used.
+type Options struct {
+	// HAProxy is the user's haproxy.cfg, Nginx the user's nginx.conf, "" for none.
+	HAProxy, Nginx string
+	// Out is the folder to write to; tidegate's own configuration is meant to stay there.
+	Out string
+	// Strategy is one of Strategies, "" for the first. Variant is "2.6" or "3.0", "" for the former.
+	Strategy, Variant string
+	// Backends are the only ones to take; none means all that can be.
+	Backends []string
+	// HAProxyDir is where tidegate-spoe.conf and tidegate.cfg will be installed, "/etc/haproxy" when empty.
+	HAProxyDir string
+	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
+	NginxInclude string
+	// Token is the secret that the controller shows to node agents. Middleware is the text of tidegate_marks.py. Both matter
+	// to busy_ratio only.
+	Token, Middleware string
+}
+
+// File is one file to write.
+type File struct {
+	Name, Text string
+	Mode       fs.FileMode
+}
+
+// Plan is what init has found out and would write.
+type Plan struct {
+	// Report says what was found, taken and left, and the problems. Instructions is the text of README.txt.
+	Report, Instructions string
+	// Out is absolute.
+	Out   string
+	Files []File
+}
+
+// names of the files in Out.
+const (
+	spoeName, includeName, linesName, insertName = "tidegate-spoe.conf", "tidegate.cfg", "backend-lines.cfg", "insert.sed"
+	configName, upstreamsName, readmeName        = "tidegate.yaml", "tidegate-upstreams.conf", "README.txt"
+	tokenName, marksName                         = "token", "tidegate_marks.py"
+)
+
+// Make reads the files and plans. Every error is about what the user has given: a flag, a file that is missing or broken, no
+// backend to take.
+func Make(o Options) (*Plan, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	s, err := read(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.plan()
+}
+
+// read is the part of Make that looks at the disk.
+func read(o Options) (*site, error) {
+	cfg, err := haproxy.ReadConfig(o.HAProxy)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(o.HAProxy)
+	if err != nil {
+		return nil, fmt.Errorf("read the HAProxy configuration: %w", err)
+	}
+	s := newSite(o, cfg, string(text))
+	if o.Nginx == "" {
+		return s, nil
+	}
+	found, warnings, err := nginxgen.ReadUpstreams(o.Nginx)
+	if err != nil {
+		return nil, fmt.Errorf("read the nginx configuration %s: %w", o.Nginx, err)
+	}
+	s.warnings = warnings
+	if err := s.readNginx(found, os.ReadFile, isDir); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func isDir(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
+}
+
+// plan decides and renders; it reads nothing.
+func (s *site) plan() (*Plan, error) {
+	if err := s.choose(); err != nil {
+		return nil, err
+	}
+	s.pair()
+	p := &Plan{Out: s.o.Out}
+	add := func(name, text string) { p.Files = append(p.Files, File{Name: name, Text: text, Mode: 0o644}) }
+	params := haproxyconf.Params{
+		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track,
+	}
+	for _, b := range s.taken() {
+		hb := haproxyconf.Backend{Name: b.Name}
+		for _, srv := range b.servers {
+			hb.Servers = append(hb.Servers, srv.Name)
+		}
+		params.Backends = append(params.Backends, hb)
+	}
+	ha, err := haproxyconf.Render(params)
+	if err != nil {
+		return nil, err
+	}
+	s.lines = ha.BackendLines
+	add(spoeName, ha.SPOE)
+	add(includeName, ha.Include)
+	add(linesName, s.backendLines())
+	add(insertName, s.insertScript())
+	if err := s.addNginx(add); err != nil {
+		return nil, err
+	}
+	config, err := s.render("tidegate.yaml", nil)
+	if err != nil {
+		return nil, err
+	}
+	add(configName, config)
+	if err := s.addAgents(p, add); err != nil {
+		return nil, err
+	}
+	if p.Instructions, err = s.render("README.txt", nil); err != nil {
+		return nil, err
+	}
+	add(readmeName, p.Instructions)
+	p.Report = s.report()
+	return p, nil
+}
+
+func (s *site) addNginx(add func(name, text string)) error {
+	var m nginxgen.Model
+	for _, b := range s.taken() {
+		if b.upstream != nil {
+			m.Upstreams = append(m.Upstreams, b.web())
+		}
+	}
+	if len(m.Upstreams) == 0 {
+		return nil
+	}
+	text, err := nginxgen.Render(m)
+	if err != nil {
+		return err
+	}
+	add(upstreamsName, string(text))
+	return nil
+}
+
+func (s *site) addAgents(p *Plan, add func(name, text string)) error {
+	for _, n := range s.nodes() {
+		text, err := s.render("agent.yaml", n)
+		if err != nil {
+			return err
+		}
+		add(n.File, text)
+	}
+	if !s.busy() {
+		return nil
+	}
+	if s.o.Middleware != "" {
+		add(marksName, s.o.Middleware)
+	}
+	p.Files = append(p.Files, File{Name: tokenName, Text: s.o.Token + "\n", Mode: 0o600})
+	return nil
+}
+
+func (o Options) complete() (Options, error) {
+	switch o.Strategy {
+	case "":
+		o.Strategy = Strategies[0]
+	case "latency", "busy_ratio", "noop":
+	default:
+		return o, fmt.Errorf("--strategy %.40q is not allowed: %s", o.Strategy, strings.Join(Strategies, ", "))
+	}
+	switch o.Variant {
+	case "":
+		o.Variant = haproxyconf.Variant26
+	case haproxyconf.Variant26, haproxyconf.Variant30:
+	default:
+		return o, fmt.Errorf("--variant %.40q is not allowed: %s or %s", o.Variant, haproxyconf.Variant26, haproxyconf.Variant30)
+	}
+	if o.HAProxy == "" || o.Out == "" {
+		return o, errors.New("both --haproxy FILE and --out DIR are needed")
+	}
+	if o.HAProxyDir == "" {
+		o.HAProxyDir = "/etc/haproxy"
+	}
+	for _, p := range []*string{&o.HAProxy, &o.Nginx, &o.Out, &o.HAProxyDir, &o.NginxInclude} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return o, fmt.Errorf("find the working folder: %w", err)
+		}
+		if !plainPath(abs) {
+			return o, fmt.Errorf("the path %.200q is not allowed: letters, digits and . _ @ + - / only, because it has to stand in other programs' files", abs)
+		}
+		*p = abs
+	}
+	return o, nil
+}
+
+func plainPath(p string) bool {
+	return !strings.ContainsFunc(p, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._@+-/", r))
+	})
+}
+
+var versionRE = regexp.MustCompile(`HA-?Proxy version (\d{1,4})\.(\d{1,4})`)
+
+// Variant chooses the files by what `haproxy -v` printed. Those of 2.6 run on everything later too, so they are the answer
+// when the text says nothing; an HAProxy before 2.6 is an error.
+func Variant(text string) (string, error) {
+	g := versionRE.FindStringSubmatch(text)
+	if g == nil {
+		return haproxyconf.Variant26, nil
+	}
+	major, _ := strconv.Atoi(g[1])
+	minor, _ := strconv.Atoi(g[2])
+	switch {
+	case major < 2 || major == 2 && minor < 6:
+		return "", fmt.Errorf("the installed HAProxy is %s.%s, and tidegate needs 2.6 or later (say --variant 2.6 to write the files anyway)", g[1], g[2])
+	case major >= 3:
+		return haproxyconf.Variant30, nil
+	default:
+		return haproxyconf.Variant26, nil
+	}
+}

@@ -1,0 +1,239 @@
+package setup
+
+import (
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+const beginMark, endMark = "# tidegate begin", "# tidegate end"
+
+var (
+	//go:embed templates
+	templateFiles embed.FS
+	templates     = template.Must(template.New("").Funcs(template.FuncMap{
+		"quote": strconv.Quote, "dir": filepath.Dir, "base": filepath.Base, "join": strings.Join,
+	}).ParseFS(templateFiles, "templates/*"))
+)
+
+// view is what the templates see.
+type view struct {
+	Options
+	Chroot, Group, Listen     string
+	Socket, SocketAdvice      string
+	Backends                  []*backend
+	Nodes                     []node
+	Node                      any
+	Busy, Latency, Middleware bool
+	Edits                     []edit
+	// Web is true when nginx takes part. Include, NeedLine and HTTPLine are about its include file.
+	Web, NeedLine                bool
+	Include                      string
+	HTTPLine                     int
+	SPOE, Cfg, Config, Upstreams string
+	Marked, Installed            bool
+	// RealHAProxy is haproxy.cfg with symbolic links followed: sed would replace a link. RealNginx is the same of nginx.conf.
+	RealHAProxy, RealNginx string
+}
+
+// edit is an upstream block of the user's that the generated one replaces.
+type edit struct {
+	Name, File string
+	Start, End int
+}
+
+func (s *site) render(name string, n any) (string, error) {
+	v := view{
+		Options: s.o, Chroot: s.global.chroot, Group: s.global.group, Socket: s.global.socket, SocketAdvice: s.global.advice, Listen: s.listenSocket(),
+		Backends: s.taken(), Nodes: s.nodes(), Node: n, Busy: s.busy(), Latency: s.o.Strategy == "latency", Middleware: s.o.Middleware != "",
+		Edits: s.edits(), Include: s.nginx.include, NeedLine: s.nginx.needLine, HTTPLine: s.nginx.httpLine,
+		SPOE: filepath.Join(s.o.HAProxyDir, spoeName), Cfg: filepath.Join(s.o.HAProxyDir, includeName),
+		Config: filepath.Join(s.o.Out, configName), Upstreams: filepath.Join(s.o.Out, upstreamsName),
+		Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy), RealNginx: followed(s.o.Nginx),
+	}
+	for _, b := range s.taken() {
+		v.Web = v.Web || b.upstream != nil
+		v.Marked = v.Marked || len(b.Tidegate) > 0
+	}
+	var b strings.Builder
+	if err := templates.ExecuteTemplate(&b, name, v); err != nil {
+		return "", fmt.Errorf("render %s: %w", name, err)
+	}
+	return b.String(), nil
+}
+
+func (s *site) edits() []edit {
+	var out []edit
+	for _, b := range s.taken() {
+		// A block in the include file's own place is tidegate's, from an earlier time.
+		if u := b.upstream; u != nil && !sameFile(u.real, s.nginx.include) {
+			out = append(out, edit{u.Name, u.real, u.start, u.end})
+		}
+	}
+	return out
+}
+
+// followed is the path without symbolic links, or the path itself when that cannot be said or written in a command.
+func followed(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil && plainPath(real) {
+		return real
+	}
+	return path
+}
+
+func sameFile(a, b string) bool {
+	fa, errA := os.Stat(a)
+	fb, errB := os.Stat(b)
+	return a == b || errA == nil && errB == nil && os.SameFile(fa, fb)
+}
+
+// backendLines is the text for people who edit by hand.
+func (s *site) backendLines() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "# What to add to %s, by hand or with %s. The lines are the same for each backend.\n", s.o.HAProxy, insertName)
+	for _, b := range s.taken() {
+		fmt.Fprintf(&t, "\n# Right after line %d, \"%s %s\":\n%s", b.Line, b.Kind, b.Name, s.lines)
+	}
+	return t.String()
+}
+
+// insertScript is a script for sed that takes tidegate's lines out and puts them (back) in, so it may be run twice.
+func (s *site) insertScript() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "# sed -i -f THIS-FILE %s\n/^[[:space:]]*%s$/,/^[[:space:]]*%s$/d\n", s.o.HAProxy, beginMark, endMark)
+	for _, b := range s.taken() {
+		fmt.Fprintf(&t, "%s a\\\n", s.address(b))
+		lines := strings.Split(strings.TrimSuffix(strings.ReplaceAll(s.lines, `\`, `\\`), "\n"), "\n")
+		t.WriteString(strings.Join(lines, "\\\n") + "\n")
+	}
+	return t.String()
+}
+
+// address is sed's address of the backend's first line: a pattern, or the number of a line that is written in a way that the
+// pattern does not know.
+func (s *site) address(b *backend) string {
+	name := strings.ReplaceAll(b.Name, ".", `\.`)
+	pattern := regexp.MustCompile(`^[[:space:]]*` + b.Kind + `[[:space:]]+["']?` + name + `["']?([[:space:]#].*)?$`)
+	n := 0
+	for i, line := range s.text {
+		if pattern.MatchString(line) {
+			n++
+			if i+1 != b.Line {
+				n++
+			}
+		}
+	}
+	if n != 1 {
+		return strconv.Itoa(b.Line)
+	}
+	return `/^[[:space:]]*` + b.Kind + `[[:space:]][[:space:]]*["']\{0,1\}` + name + `["']\{0,1\}\([[:space:]#].*\)\{0,1\}$/`
+}
+
+// report says what was found.
+func (s *site) report() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "%s: %s, %d taken\n", s.o.HAProxy, count(len(s.backends), "backend"), len(s.taken()))
+	for _, b := range s.backends {
+		s.reportBackend(&t, b)
+	}
+	if s.o.Nginx != "" {
+		fmt.Fprintf(&t, "\n%s: %s\n", s.o.Nginx, count(len(s.upstreams), "upstream"))
+		for _, u := range s.upstreams {
+			s.reportUpstream(&t, u)
+		}
+		for _, w := range s.warnings {
+			fmt.Fprintf(&t, "  note: %s\n", w)
+		}
+	}
+	if s.global.advice != "" {
+		fmt.Fprintf(&t, "\nThere is no stats socket that tidegate can use as it is; %s names %s. %s\n", configName, s.global.socket, s.global.advice)
+	}
+	if len(s.problems) == 0 {
+		t.WriteString("\nNo problems.\n")
+		return t.String()
+	}
+	t.WriteString("\nProblems (an error keeps tidegate from doing its work, a warning makes it work less well):\n")
+	for _, p := range s.problems {
+		fmt.Fprintf(&t, "  %-8s %s: %s\n", p.severity, p.place, p.text)
+	}
+	return t.String()
+}
+
+func (s *site) reportBackend(t *strings.Builder, b *backend) {
+	verdict := "take "
+	if b.why != "" {
+		verdict = "leave"
+	}
+	fmt.Fprintf(t, "  %s  %s %s (line %d): mode %s, balance %s, %s\n", verdict, b.Kind, b.Name, b.Line, b.Mode, b.Balance, count(len(b.Servers), "server"))
+	if b.why != "" {
+		fmt.Fprintf(t, "         because: %s\n", b.why)
+		return
+	}
+	for _, v := range b.servers {
+		role := "serves now"
+		switch {
+		case v.AlwaysUp:
+			role = "always up"
+		case v.Disabled:
+			role = "disabled, a slot to grow into"
+		}
+		fmt.Fprintf(t, "         server %s %s (%s)\n", v.Name, v.Address, role)
+	}
+	for _, l := range b.left {
+		fmt.Fprintf(t, "         left alone: %s\n", l)
+	}
+	if b.upstream != nil {
+		fmt.Fprintf(t, "         with nginx upstream %s\n", b.upstream.Name)
+	}
+}
+
+func (s *site) reportUpstream(t *strings.Builder, u *upstream) {
+	verdict := "take "
+	if u.why != "" {
+		verdict = "leave"
+	}
+	var addrs []string
+	for i, v := range u.Servers {
+		if i == 8 {
+			addrs = append(addrs, "...")
+			break
+		}
+		addrs = append(addrs, shown(v.Address))
+	}
+	place := u.File
+	if u.Line > 0 {
+		place += ":" + strconv.Itoa(u.Line)
+	}
+	fmt.Fprintf(t, "  %s  upstream %s (%s): %s\n", verdict, shown(u.Name), shown(place), strings.Join(addrs, ", "))
+	if u.why != "" {
+		fmt.Fprintf(t, "         because: %s\n", u.why)
+		return
+	}
+	if lost := u.lost(); len(lost) > 0 {
+		fmt.Fprintf(t, "         will be lost, tidegate.yaml has no place for it: %s\n", shown(strings.Join(lost, ", ")))
+	}
+}
+
+// shown quotes a text of the user's files that has more than plain characters, so that a terminal is safe from it.
+func shown(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+func count(n int, what string) string {
+	switch n {
+	case 0:
+		return "no " + what + "s"
+	case 1:
+		return "1 " + what
+	default:
+		return fmt.Sprintf("%d %ss", n, what)
+	}
+}
