@@ -107,6 +107,7 @@ func TestQuietPeriodTakesOneServerOutAndBeginsAgain(t *testing.T) {
 	p := policy(Latency, server("a"), server("b"), server("c"))
 	p.Servers[0].AlwaysUp = true
 	w := newWorld(t, p)
+	w.m.Apps = map[string]AppMemory{"shop": {Since: w.now, Activity: w.now, Random: 3}} // a draw that would take "a" first
 	for _, n := range []string{"a", "b", "c"} {
 		w.serving(n, 4)
 	}
@@ -129,6 +130,11 @@ func TestQuietPeriodTakesOneServerOutAndBeginsAgain(t *testing.T) {
 	w.turns(200)
 	if w.inService() != 1 {
 		t.Fatal("the always_up server went down")
+	}
+	for _, r := range w.reasons {
+		if r.Code == CodeShrinkQuiet && r.Server == "a" {
+			t.Fatalf("the always_up server was chosen: %+v", r)
+		}
 	}
 	for _, n := range []string{"b", "c"} {
 		wantKinds(t, w.kinds(n), Drain, Park)
@@ -275,6 +281,70 @@ func TestHAProxyRestartRestoresWhatServed(t *testing.T) {
 	}
 }
 
+func TestRestoringIsTriedAgainWithoutAnotherWarmUp(t *testing.T) {
+	w := newWorld(t, policy(Latency, server("a"), server("b")))
+	w.serving("a", 4)
+	w.serving("b", 4)
+	w.turns(3)
+	w.process = "2:2"
+	for _, f := range w.servers {
+		f.admin, f.fromConfig, f.weight, f.up = AdminMaint, true, 100, false
+	}
+	w.deaf = true
+	w.turns(3)
+	w.deaf = false
+	w.turn()
+	if w.inService() != 2 || slices.Contains(w.kinds("a"), Warm) {
+		t.Fatalf("%d in service, steps of a: %v", w.inService(), w.kinds("a"))
+	}
+}
+
+func TestTheLastHealthyServerStays(t *testing.T) {
+	p := policy(Latency, server("a"), server("b"))
+	p.Servers[0].AlwaysUp = true
+	w := newWorld(t, p)
+	a := w.serving("a", 4)
+	w.serving("b", 4)
+	for range 200 {
+		a.up = false
+		w.turn()
+	}
+	if w.servers["b"].admin != AdminReady || !w.has(CodeLimited) {
+		t.Fatalf("a fails its checks and b is %s: %v", w.servers["b"].admin, w.reasons)
+	}
+}
+
+func TestAHoldStopsWhatWasDecidedBefore(t *testing.T) {
+	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
+	p.MaxOut, p.Busy.DownShare = 0.3, 1
+	w := newWorld(t, p)
+	for _, s := range p.Servers {
+		w.serving(s.Name, 4)
+	}
+	w.turns(30) // one has left, the others wait for their minute
+	n := w.inService()
+	if n < 3 {
+		t.Fatalf("%d in service, the test wants servers that wait to leave", n)
+	}
+	w.traffic.Errors = 0.9
+	w.turns(300)
+	if w.inService() != n {
+		t.Fatalf("%d left during the hold", n-w.inService())
+	}
+}
+
+func TestWhenAllAreBusyHalfAsManyAgainAreAskedFor(t *testing.T) {
+	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
+	p.Busy.Target = 0.9
+	w := newWorld(t, p)
+	w.serving("a", 4).busy = 4
+	w.serving("b", 4).busy = 4
+	w.turn()
+	if got := w.m.Apps["shop"].Busy.Workers; got != 12 {
+		t.Fatalf("8 of 8 busy at a target of 0.9: %d workers are wanted, want 12", got)
+	}
+}
+
 func TestAHumanWins(t *testing.T) {
 	t.Run("maintenance", func(t *testing.T) {
 		w := newWorld(t, policy(Latency, server("a"), server("b")))
@@ -341,8 +411,8 @@ func TestBadNewsNeverShrinks(t *testing.T) {
 			if !w.has(c.code) {
 				t.Fatalf("no %s among %v", c.code, w.reasons)
 			}
-			if w.servers["a"].ready+w.servers["b"].ready != 8 || w.inService() != 2 {
-				t.Fatalf("shrank: %v", w.log)
+			if w.servers["a"].ready+w.servers["b"].ready != 8 || w.inService() != 2 || w.m.Apps["shop"].Busy.Workers != 8 {
+				t.Fatalf("shrank: %v, wanted %d", w.log, w.m.Apps["shop"].Busy.Workers)
 			}
 		})
 	}

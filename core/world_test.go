@@ -15,6 +15,8 @@ type world struct {
 	tick    time.Duration
 	process string
 	proxyOK bool
+	// deaf: HAProxy takes no orders.
+	deaf    bool
 	traffic TrafficObs
 	queued  int
 	web     map[string]int
@@ -126,6 +128,9 @@ func (w *world) turn() AppPlan {
 func (w *world) do(a Action) {
 	w.log = append(w.log, a)
 	f := w.servers[a.Server]
+	if w.deaf && a.Kind != SetWorkers && a.Kind != Warm {
+		return
+	}
 	switch a.Kind {
 	case SetWorkers:
 		f.target = a.Value
