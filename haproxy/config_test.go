@@ -110,6 +110,7 @@ func TestProblems(t *testing.T) {
 	}{
 		{"a static algorithm", "balance leastconn", "balance static-rr", Error, 7, "use roundrobin or leastconn"},
 		{"a map-based hash", "balance leastconn", "balance uri depth 2", Error, 7, `add "hash-type consistent"`},
+		{"a consistent hash", "balance leastconn", "balance uri\n    hash-type consistent", "", 0, ""},
 		{"a map-based hash by defaults", "    option redispatch\n", "    option redispatch\n    balance hdr(host)\n", "", 0, ""},
 		{"balance first", "balance leastconn", "balance first", Warning, 7, "ignores weights"},
 		{"the default weight", "weight 100 check", "check", Error, 9, "server s1 (and 1 more) of backend web has weight 1"},

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -145,6 +146,53 @@ func TestFaultsOfTheConnection(t *testing.T) {
 				t.Errorf("observe: %v; want %v", err, f.observe)
 			}
 		})
+	}
+}
+
+// No reply of HAProxy but the empty one is a success, whatever it says.
+func TestAnUnknownReplyIsAFailure(t *testing.T) {
+	for reply, ok := range map[string]bool{"\n": true, "[3]: Out of cheese.\n\n": false, "[6]: all is well\n\n": false, "done\n\n": false} {
+		fk := startFake(t, func(n int, _ string, c net.Conn) {
+			say(c, info)
+			if n > 1 {
+				say(c, reply+"1\n# be_id be_name srv_name srv_addr srv_port srv_op_state srv_admin_state srv_uweight srv_iweight srv_check_result srv_check_state\n"+
+					"2 web s1 127.0.0.1 80 2 0 10 100 3 6\n\n# pxname,svname,type,qcur,scur,slim,stot,status,\nweb,BACKEND,1,0,0,0,0,UP,\nweb,s1,2,0,0,,0,UP,\n\n")
+			}
+		})
+		_, results, err := client(t, haproxy.Options{Addr: fk.addr}).Apply(context.Background(), []haproxy.Command{haproxy.SetWeight("web", "s1", 10)}, nil)
+		if err != nil || (results[0].Err == nil) != ok {
+			t.Errorf("%q: %v, %v", reply, results, err)
+		}
+		if !ok && !strings.Contains(fmt.Sprint(results[0].Err), "HAProxy answers") {
+			t.Errorf("%q: the error does not repeat the answer: %v", reply, results[0].Err)
+		}
+	}
+}
+
+// A long reading takes several connections, and a reload may come in between.
+func TestAReadingOfTwoProcessesIsNotAState(t *testing.T) {
+	var names []string
+	for i := range 300 {
+		names = append(names, fmt.Sprintf("backend-%d", i))
+	}
+	for pids, want := range map[string]error{"77777777": nil, "77888888": haproxy.ErrUnknown} {
+		fk := startFake(t, func(n int, line string, c net.Conn) {
+			say(c, strings.Replace(info, "Pid: 7", "Pid: "+pids[n-1:n], 1))
+			for _, cmd := range strings.Split(line, ";")[2:] {
+				if strings.HasPrefix(cmd, "show stat") {
+					say(c, "[3]: No such proxy.\n\n")
+				} else {
+					say(c, "[3]: Can't find backend.\n\n")
+				}
+			}
+		})
+		c := client(t, haproxy.Options{Addr: fk.addr})
+		if _, err := c.Observe(context.Background(), names); !errors.Is(err, want) {
+			t.Errorf("pids %s: %v, want %v", pids, err, want)
+		}
+		if n := len(fk.lines()); n < 3 {
+			t.Errorf("pids %s: %d connections, want several", pids, n)
+		}
 	}
 }
 
