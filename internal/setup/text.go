@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/tidegate/tidegate/haproxy"
 )
 
 const beginMark, endMark = "# tidegate begin", "# tidegate end"
@@ -39,6 +42,8 @@ type view struct {
 	Marked, Installed            bool
 	// RealHAProxy is haproxy.cfg with symbolic links followed: sed would replace a link. RealNginx is the same of nginx.conf.
 	RealHAProxy, RealNginx string
+	// Errors are the problems of that severity, with their places.
+	Errors []string
 }
 
 // edit is an upstream block of the user's that the generated one replaces.
@@ -54,17 +59,26 @@ func (s *site) render(name string, n any) (string, error) {
 		Edits: s.edits(), Include: s.nginx.include, NeedLine: s.nginx.needLine, HTTPLine: s.nginx.httpLine,
 		SPOE: filepath.Join(s.o.HAProxyDir, spoeName), Cfg: filepath.Join(s.o.HAProxyDir, includeName),
 		Config: filepath.Join(s.o.Out, configName), Upstreams: filepath.Join(s.o.Out, upstreamsName),
-		Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy), RealNginx: followed(s.o.Nginx),
+		Web: s.web(), Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy), RealNginx: followed(s.o.Nginx),
 	}
 	for _, b := range s.taken() {
-		v.Web = v.Web || b.upstream != nil
 		v.Marked = v.Marked || len(b.Tidegate) > 0
+	}
+	for _, p := range s.problems {
+		if p.severity == haproxy.Error {
+			v.Errors = append(v.Errors, p.place+": "+p.text)
+		}
 	}
 	var b strings.Builder
 	if err := templates.ExecuteTemplate(&b, name, v); err != nil {
 		return "", fmt.Errorf("render %s: %w", name, err)
 	}
 	return b.String(), nil
+}
+
+// web tells whether nginx takes part.
+func (s *site) web() bool {
+	return slices.ContainsFunc(s.taken(), func(b *backend) bool { return b.upstream != nil })
 }
 
 func (s *site) edits() []edit {
@@ -114,8 +128,11 @@ func (s *site) insertScript() string {
 	return t.String()
 }
 
-// address is sed's address of the backend's first line: a pattern, or the number of a line that is written in a way that the
-// pattern does not know.
+// bre takes the meaning from the characters that have one in sed's patterns.
+var bre = strings.NewReplacer(`\`, `\\`, `.`, `\.`, `*`, `\*`, `[`, `\[`, `]`, `\]`, `^`, `\^`, `$`, `\$`, `/`, `\/`)
+
+// address is sed's address of the backend's first line, good also when lines were added above: a pattern for the usual ways
+// to write it, or the line itself.
 func (s *site) address(b *backend) string {
 	name := strings.ReplaceAll(b.Name, ".", `\.`)
 	pattern := regexp.MustCompile(`^[[:space:]]*` + b.Kind + `[[:space:]]+["']?` + name + `["']?([[:space:]#].*)?$`)
@@ -129,7 +146,7 @@ func (s *site) address(b *backend) string {
 		}
 	}
 	if n != 1 {
-		return strconv.Itoa(b.Line)
+		return "/^" + bre.Replace(s.text[b.Line-1]) + "$/"
 	}
 	return `/^[[:space:]]*` + b.Kind + `[[:space:]][[:space:]]*["']\{0,1\}` + name + `["']\{0,1\}\([[:space:]#].*\)\{0,1\}$/`
 }
@@ -145,6 +162,9 @@ func (s *site) report() string {
 		fmt.Fprintf(&t, "\n%s: %s\n", s.o.Nginx, count(len(s.upstreams), "upstream"))
 		for _, u := range s.upstreams {
 			s.reportUpstream(&t, u)
+		}
+		if !s.web() {
+			fmt.Fprintf(&t, "  so nginx is left alone: no include file is written and %s does not speak of nginx\n", configName)
 		}
 		for _, w := range s.warnings {
 			fmt.Fprintf(&t, "  note: %s\n", w)

@@ -346,10 +346,11 @@ func TestInitInOtherSurroundings(t *testing.T) {
 		"a listen section without nginx": {listen, "", nil, "take   listen app"},
 		"nginx with no folder to include": {listen, "    upstream web {\n        server 127.0.0.1:8001;\n        server 127.0.0.1:8002 down;\n    }\n    server { listen 127.0.0.1:1; location / { proxy_pass http://web; } }\n",
 			nil, "with nginx upstream web"},
-		"noop":          {listen, "", []string{"--strategy", "noop"}, "take   listen app"},
-		"no socket":     {strings.Replace(listen, "    stats socket", "    #", 1), "", nil, "Add this line to a global section: stats socket /run/haproxy/admin.sock mode 660 level admin"},
-		"one backend":   {listen + "backend two\n    server c 127.0.0.1:8003\n", "", []string{"--backend", "app"}, "because: not named by --backend"},
-		"odd beginning": {listen + "  backend\t'two'# x\n    server c 127.0.0.1:8003\n", "", nil, "2 backends, 2 taken"},
+		"noop":               {listen, "", []string{"--strategy", "noop"}, "take   listen app"},
+		"no socket":          {strings.Replace(listen, "    stats socket", "    #", 1), "", nil, "Add this line to a global section: stats socket /run/haproxy/admin.sock mode 660 level admin"},
+		"one backend":        {listen + "backend two\n    server c 127.0.0.1:8003\n", "", []string{"--backend", "app"}, "because: not named by --backend"},
+		"odd beginning":      {listen + "  backend\t'two'# x\n    server c 127.0.0.1:8003\n", "", nil, "2 backends, 2 taken"},
+		"a name in disguise": {listen + "back\\x65nd t\"w.o\" # [*]/$^\n    server c 127.0.0.1:8003\n", "", nil, "2 backends, 2 taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := harness.ForTest(t)
