@@ -40,7 +40,6 @@ type Client struct {
 	log     *slog.Logger
 	quiet   *quiet.Log
 	meter   *meter
-	name    string
 
 	mu      sync.Mutex
 	process string
@@ -68,13 +67,14 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("the name %.140q of the HAProxy instance: it is at most %d printable characters", o.Name, maxName)
 	}
 	log := o.Log.With("haproxy", o.Name)
-	return &Client{target: t, timeout: o.Timeout, log: log, quiet: quiet.New(log, 0), meter: newMeter(o.Metrics, o.Name), name: o.Name}, nil
+	return &Client{target: t, timeout: o.Timeout, log: log, quiet: quiet.New(log, 0), meter: newMeter(o.Metrics, o.Name)}, nil
 }
 
 // Close unregisters the client's metrics. There is no connection to close.
 func (c *Client) Close() { c.meter.close() }
 
-// Observe reads the process and the named backends. A backend that HAProxy does not have is in the state with Missing set.
+// Observe reads the process and the named backends over one connection; a long list takes several, and so does a backend
+// that "show stat NAME" does not show, because a frontend has the same name, and that is then asked for by number. A backend that HAProxy does not have is in the state with Missing set.
 // Errors: ErrUnreachable, ErrUnknown (read again), ErrInvalid (a backend's name). A stopping process is no error here: the
 // state says so.
 func (c *Client) Observe(ctx context.Context, backends []string) (State, error) {

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -77,15 +78,11 @@ func (m *meter) done(err error) {
 func (m *meter) results(all []Result) {
 	for _, r := range all {
 		kind := r.Command.Kind
-		if !known(kind) {
+		if !slices.Contains(commandKinds, kind) {
 			continue // never sent, and a foreign word must not become a label
 		}
 		m.set.GetOrCreateCounter(m.commandSeries(kind, resultWord(r.Err))).Inc()
 	}
-}
-
-func known(kind Kind) bool {
-	return kind == KindWeight || kind == KindState || kind == KindHealth || kind == KindMaxConn
 }
 
 func resultWord(err error) string {
