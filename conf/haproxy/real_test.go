@@ -195,6 +195,52 @@ func TestHeartbeatsGoOnWhileAllClientsHang(t *testing.T) {
 	})
 }
 
+// More backends than one frame holds, one with more servers than one message names, and the longest names.
+func TestHeartbeatsOfManyBackends(t *testing.T) {
+	each(t, func(t *testing.T, binary, variant string) {
+		backends := map[string]backendText{}
+		add := func(name string, servers int) {
+			b := backendText{}
+			for i := range servers {
+				server := fmt.Sprintf("web-%d.%s", i, strings.Repeat("s", 50))
+				b.servers = append(b.servers, server)
+				b.body += "    server " + server + " 127.0.0.1:1 disabled\n"
+			}
+			backends[name] = b
+		}
+		for i := range 40 {
+			add(fmt.Sprintf("%s%02d", strings.Repeat("b", 62), i), 3)
+		}
+		add("large", 125)
+		add("none", 0)
+		s := newSite(t, binary, variant, backends)
+		// Two names that share all but their last bytes must have counters of their own.
+		for range 3 {
+			if got := s.get("/" + strings.Repeat("b", 62) + "07/x"); got != 503 {
+				t.Errorf("status %d, want 503", got)
+			}
+		}
+		s.wait(t, "all backends and servers", func() bool {
+			servers, started := 0, uint64(0)
+			reports := s.rec.Take(time.Now())
+			for _, r := range reports {
+				servers += len(r.Servers)
+				started += r.Started
+				if r.Up != 0 || r.InFlight != 0 || !r.Counted {
+					return false
+				}
+			}
+			return len(reports) == 42 && servers == 40*3+125 && started == 3
+		})
+		if r := s.report(strings.Repeat("b", 62) + "07"); r.Started != 3 || r.NoResponse != 3 {
+			t.Errorf("the counters of the backend asked: %+v", r)
+		}
+		if st := s.agent.Stats(); len(st.Malformed) != 0 {
+			t.Errorf("malformed input from a real HAProxy: %v", st.Malformed)
+		}
+	})
+}
+
 // A reload starts a process whose counters begin at 0; the totals must not.
 func TestReloadKeepsTotalsMonotone(t *testing.T) {
 	each(t, func(t *testing.T, binary, variant string) {

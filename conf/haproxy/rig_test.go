@@ -268,6 +268,11 @@ frontend front
 			t.Fatal(err)
 		}
 	}
+	if main, err := s.rig.Write("check.cfg", strings.NewReplacer("{{SOCK}}", s.rig.Path("x.sock")).Replace(cfg.String())); err != nil {
+		t.Fatal(err)
+	} else if out, err := harness.CheckHAProxy(main, s.rig.Path("tidegate.cfg")); err != nil || strings.Contains(out, "WARNING") {
+		t.Errorf("haproxy -c: %v\n%s", err, out)
+	}
 	s.HAProxy, err = s.rig.StartHAProxy("haproxy", cfg.String(), s.rig.Path("tidegate.cfg"))
 	if err != nil {
 		t.Fatal(err)
