@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +36,10 @@ processes it started are ended. Exit status 1 when a request failed. haproxy, ng
 			return fmt.Errorf("find the tidegate binary: %w", err)
 		}
 		set.Binary, set.Out, set.Live = binary, cmd.OutOrStdout(), !*plain && demo.Terminal(os.Stdout)
-		return demo.Run(cmd.Context(), set)
+		// A closed terminal must not leave processes or the folder behind.
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+		defer stop()
+		return demo.Run(ctx, set)
 	}
 	return cmd
 }

@@ -87,6 +87,9 @@ func Run(ctx context.Context, set Settings) error {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errFailed) {
 		fmt.Fprintln(set.Out, rig.Dump())
 	}
+	if ctx.Err() != nil {
+		err = errors.New("the demo was interrupted; its processes are ended")
+	}
 	return errors.Join(err, rig.Close())
 }
 
