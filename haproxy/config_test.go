@@ -113,8 +113,8 @@ func TestProblems(t *testing.T) {
 		{"a consistent hash", "balance leastconn", "balance uri\n    hash-type consistent", "", 0, ""},
 		{"a map-based hash by defaults", "    option redispatch\n", "    option redispatch\n    balance hdr(host)\n", "", 0, ""},
 		{"balance first", "balance leastconn", "balance first", Warning, 7, "ignores weights"},
-		{"the default weight", "weight 100 check", "check", Error, 9, "server s1 (and 1 more) of backend web has weight 1"},
-		{"weight 1 of one server", "maxconn 20", "weight 1 maxconn 20", Error, 10, "server s2 of backend web has weight 1"},
+		{"the default weight", "weight 100 check", "check", Warning, 9, "server s1 (and 1 more) of backend web has weight 1"},
+		{"weight 1 of one server", "maxconn 20", "weight 1 maxconn 20", Warning, 10, "server s2 of backend web has weight 1"},
 		{"an operator's socket", "level admin", "level operator", Error, 2, `add "level admin"`},
 		{"a socket without a level", " level admin", "", Error, 2, "has level operator"},
 		{"a socket by descriptor", "/run/haproxy/admin.sock", "fd@5", Error, 2, "not one that tidegate can dial"},
@@ -267,6 +267,6 @@ func ExampleProblems() {
 	}
 	// Output:
 	// error, line 4: backend web uses "balance source" with a map-based hash, which takes no weight but 0 and the configured one; add "hash-type consistent"
-	// error, line 6: server s1 of backend web has weight 1 (the default), which leaves no room to raise traffic step by step; give all servers "weight 100", for instance by "default-server weight 100"
 	// error, line 2: the stats socket /run/h.sock has level operator, which refuses changes; add "level admin" to its line
+	// warning, line 6: server s1 of backend web has weight 1 (the default), so after each reload it gets next to nothing beside servers that tidegate has given their weight, until it has that too; better give all servers "weight 100", for instance by "default-server weight 100"
 }

@@ -76,7 +76,8 @@ func (b *ConfigBackend) serverProblems(add addProblem) {
 	}
 	light := b.pick(func(s ConfigServer) bool { return s.Weight == 1 })
 	if len(light) > 0 {
-		add(Error, light[0].Line, "%s of %s %s has weight 1 (the default), which leaves no room to raise traffic step by step; give all servers \"weight 100\", for instance by \"default-server weight 100\"",
+		// Absolute weights work from any initial weight; only relative ones (percentages), which tidegate never sends, do not.
+		add(Warning, light[0].Line, "%s of %s %s has weight 1 (the default), so after each reload it gets next to nothing beside servers that tidegate has given their weight, until it has that too; better give all servers \"weight 100\", for instance by \"default-server weight 100\"",
 			naming(light), b.Kind, b.Name)
 	}
 	if awake := b.pick(func(s ConfigServer) bool { return !s.Disabled }); len(awake) > 0 {

@@ -83,13 +83,20 @@ func (h *HAProxy) Reload() error {
 	if err != nil {
 		return err
 	}
-	if err := h.Signal(syscall.SIGUSR2); err != nil {
-		return err
+	// A signal sent while the master is still busy with its own start is sometimes not noticed: send it again.
+	for range 4 {
+		if err = h.Signal(syscall.SIGUSR2); err != nil {
+			return err
+		}
+		err = WaitFor("a new haproxy worker", 4*time.Second, func() bool {
+			now, err := h.WorkerPID()
+			return err == nil && now != before
+		})
+		if err == nil {
+			return nil
+		}
 	}
-	return WaitFor("a new haproxy worker", 10*time.Second, func() bool {
-		now, err := h.WorkerPID()
-		return err == nil && now != before
-	})
+	return err
 }
 
 // Restart kills haproxy without mercy and starts it again with the same files.
