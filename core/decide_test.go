@@ -243,6 +243,26 @@ func TestShrinkingGoesNginxThenDrainThenMaintThenWorkers(t *testing.T) {
 	}
 }
 
+func TestWorkersStayUntilThoseThatReplaceThemAreReady(t *testing.T) {
+	p := policy(BusyRatio, managed("a"), managed("b"))
+	p.Busy.Fill = 0.75
+	w := newWorld(t, p)
+	a := w.serving("a", 3)
+	w.turn()
+	// Four workers are needed: two and two, so one of a's three is to go, but not before b's two are in service.
+	a.busy = 2.5
+	for range 30 {
+		before := a.ready
+		w.turn()
+		if b := w.servers["b"]; a.ready < before && (b.admin != AdminReady || b.ready < 2) {
+			t.Fatalf("a went from %d to %d workers while b is %s with %d", before, a.ready, b.admin, b.ready)
+		}
+	}
+	if a.ready != 2 || w.servers["b"].ready != 2 || w.inService() != 2 {
+		t.Fatalf("a %d, b %d, %d in service", a.ready, w.servers["b"].ready, w.inService())
+	}
+}
+
 func TestNginxFailureKeepsTheServerServing(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"))
 	p.Web = true

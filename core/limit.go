@@ -1,12 +1,17 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // limit passes proposals or removes them; it never adds one. What a removed proposal would have remembered is forgotten,
 // so that it is proposed again in the next turn. It refuses
 //
 //   - whatever takes capacity away while the data are bad (a hold),
 //   - a server leaving when no more than MinServers would be left in service,
+//   - workers leaving, alone or with their server, before those that are to stay are ready in the wanted number (busy_ratio):
+//     while load moves from one server to others, the others come first,
 //   - more than MaxOut of the capacity leaving within a minute (a single step is always allowed when nothing left before).
 func (t *turn) limit(proposals []proposal) []Action {
 	serving := 0
@@ -23,7 +28,7 @@ func (t *turn) limit(proposals []proposal) []Action {
 	for _, o := range t.m.Out {
 		gone += o.Amount
 	}
-	l := limiter{t: t, serving: serving, gone: gone, before: t.capacity() + gone}
+	l := limiter{t: t, serving: serving, gone: gone, before: t.capacity() + gone, surplus: t.surplus()}
 	var actions []Action
 	for _, pr := range proposals {
 		v := &t.servers[pr.index]
@@ -47,13 +52,15 @@ type limiter struct {
 	serving int
 	// gone is the capacity that has left within the last minute, before what there was without that.
 	gone, before float64
-	limited      bool
+	// surplus is how many more workers are ready on the servers that stay than are wanted.
+	surplus float64
+	limited bool
 }
 
 // passes tells whether an amount of capacity may leave now, and books it.
 func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 	t := l.t
-	if t.hold != "" {
+	if t.hold != "" || leaves && l.surplus < 0 || !leaves && out > l.surplus {
 		return false
 	}
 	if why := l.refuse(out, leaves); why != "" {
@@ -63,9 +70,26 @@ func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 		l.limited = true
 		return false
 	}
+	if !leaves {
+		l.surplus -= out
+	}
 	l.gone += out
 	t.m.Out = append(t.m.Out, OutPoint{t.now, out})
 	return true
+}
+
+// surplus of ready workers over the wanted number, on servers that are to stay; without a wanted number there is no end to it.
+func (t *turn) surplus() float64 {
+	if t.p.Strategy != BusyRatio {
+		return math.Inf(1)
+	}
+	ready := 0
+	for i := range t.servers {
+		if v := &t.servers[i]; v.m.Serve && v.m.Phase.InService() && !v.foreign {
+			ready += v.o.Pool.Ready
+		}
+	}
+	return float64(ready - t.m.Busy.Workers)
 }
 
 func (l *limiter) refuse(out float64, leaves bool) string {

@@ -95,7 +95,7 @@ func Run(ctx context.Context, set Settings) error {
 
 func runIn(ctx context.Context, rig *harness.Rig, set Settings) error {
 	fleet, err := Start(ctx, rig, Options{
-		Binary: set.Binary, Nodes: 4, MaxWorkers: 4, ServiceMS: 50,
+		Binary: set.Binary, Nodes: 4, MaxWorkers: 4, ServiceMS: 50, Tick: 500 * time.Millisecond,
 		Log: func(format string, args ...any) { fmt.Fprintf(set.Out, "  "+format+"\n", args...) },
 	})
 	if err != nil {

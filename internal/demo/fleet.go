@@ -49,6 +49,8 @@ type Options struct {
 	Env []string
 	// State is the controller's state folder, inside the rig's folder when empty.
 	State string
+	// Tick is the controller's, one second when 0.
+	Tick time.Duration
 	// Log gets one line for each step of the start.
 	Log func(format string, args ...any)
 }
@@ -56,7 +58,7 @@ type Options struct {
 // DefaultApp sizes the app of the demo: quicker than a production setting, so that two minutes show everything.
 const DefaultApp = `    strategy: busy_ratio
     min_workers: 2
-    busy_ratio: {target: 0.65, up_window: 2s, down_window: 12s, down_every: 4s, down_share: 0.34, fill: 0.75}
+    busy_ratio: {target: 0.65, up_window: 1s, down_window: 12s, down_every: 4s, down_share: 0.34, fill: 0.75}
     max_out_per_minute: 1
 `
 
@@ -227,6 +229,9 @@ func (f *Fleet) startController(o Options) error {
 		fmt.Fprintf(&nodes, "  - {name: %s, url: \"http://%s\"}\n", n.name, n.agent)
 		fmt.Fprintf(&servers, "      - {name: %s, address: \"%s\", node: %s, always_up: %t, workers: {min: 1, max: %d, parked: 1}}\n", n.name, n.app, n.name, i == 0, o.MaxWorkers)
 	}
+	if o.Tick == 0 {
+		o.Tick = time.Second
+	}
 	if o.State == "" {
 		o.State = f.Rig.Path("state")
 	}
@@ -237,7 +242,7 @@ func (f *Fleet) startController(o Options) error {
 	f.Config, err = f.Rig.Write("tidegate.yaml", fmt.Sprintf(`api: unix:%[1]s/api.sock
 metrics: %[7]s
 state_dir: %[8]s
-tick: 1s
+tick: %[9]s
 spoa: {listen: "unix:%[1]s/spoa.sock"}
 haproxy: {socket: "unix:%[2]s"}
 nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s}
@@ -248,7 +253,7 @@ nodes:
     nginx_upstream: {name: shop}
     warmup: {path: /warm}
 %[5]s    servers:
-%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State))
+%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State, o.Tick))
 	if err != nil {
 		return err
 	}
