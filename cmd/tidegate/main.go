@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/conf"
+	"github.com/tidegate/tidegate/internal/hush"
 )
 
 // Exit codes.
@@ -26,6 +27,7 @@ const (
 var version = ""
 
 func main() {
+	hush.Over()
 	os.Exit(run(context.Background(), os.Args[1:]))
 }
 

@@ -29,6 +29,7 @@ var table = map[string][]string{
 	"conf/haproxy":    {},
 	"conf/marks":      {},
 	"control":         {"core", "core/window", "api", "internal/quiet"},
+	"internal/hush":   {},
 	"internal/quiet":  {},
 	"internal/setup":  {"conf", "conf/haproxy", "haproxy", "nginxgen"},
 	"internal/demo":   {"api", "conf/haproxy", "conf/marks", "nginxgen", "tests/harness"},
@@ -184,13 +185,13 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 			continue
 		}
 		seen[s.dir] = true
-		if s.file.Doc != nil {
+		if s.file.Doc != nil && filepath.Base(s.path) == "doc.go" {
 			said[s.dir] = true
 		}
 	}
 	for dir := range seen {
 		if !said[dir] {
-			t.Errorf("package %s has no package comment", dir)
+			t.Errorf("package %s has no doc.go with a package comment", dir)
 		}
 	}
 }
