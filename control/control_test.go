@@ -20,6 +20,7 @@ import (
 
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/internal/quiet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -269,6 +270,25 @@ func TestAFailingSourceIsShownAndComesBack(t *testing.T) {
 	turn()
 	if err := l.Ready(); err != nil {
 		t.Errorf("not ready again: %v", err)
+	}
+}
+
+func TestAMissingBackendIsNamedOnce(t *testing.T) {
+	f := &faulty{}
+	setup := testSetup(f)
+	f.state.Backends = map[string]ProxyBackend{"another": {}}
+	var log strings.Builder
+	l := newTestLoop(t, setup, nil)
+	l.log = slog.New(slog.NewTextHandler(&log, nil))
+	l.quiet = quiet.New(l.log, time.Hour)
+	for i := range 10 {
+		l.oneTurn(t.Context(), time.Unix(int64(1000+i), 0))
+	}
+	if err := l.Ready(); err == nil || !strings.Contains(err.Error(), "no backend shop") {
+		t.Errorf("ready says %v", err)
+	}
+	if n := strings.Count(log.String(), "msg=\"a source"); n != 1 {
+		t.Errorf("%d lines about the source in ten turns, want one:\n%s", n, log.String())
 	}
 }
 

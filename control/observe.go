@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,6 +59,9 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 		return s
 	}
 	if l.setup.Proxy != nil {
+		if proxyErr == nil {
+			proxyErr = l.missing(s.proxy)
+		}
 		l.note("haproxy", proxyErr, now)
 	}
 	for name := range l.setup.Nodes {
@@ -73,6 +77,20 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 		s.live, s.webOK = l.web.live()
 	}
 	return s
+}
+
+// missing names backends of the configuration that HAProxy does not have.
+func (l *Loop) missing(state *ProxyState) error {
+	var names []string
+	for _, b := range l.setup.backends() {
+		if _, ok := state.Backends[b]; !ok {
+			names = append(names, b)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("HAProxy has no backend %s, which the configuration names", strings.Join(names, ", "))
 }
 
 // note logs a source's trouble once, and its return.
@@ -95,19 +113,14 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 	if l.saveErr != nil {
 		out.Problem = fmt.Sprintf("the state cannot be saved (%v)", l.saveErr)
 	}
-	missing := false
 	for i := range l.setup.Apps {
 		a := &l.setup.Apps[i]
 		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now)}
 		var servers map[string]core.ProxyServerObs
 		if a.Policy.Proxied && s.proxy != nil {
-			b, ok := s.proxy.Backends[a.Backend]
-			if ok {
+			if b, ok := s.proxy.Backends[a.Backend]; ok {
 				obs.Proxy = core.ProxyObs{Known: true, Process: s.proxy.Process, Current: b.Current, Queued: b.Queued}
 				servers = b.Servers
-			} else {
-				missing = true
-				l.quiet.Warn("backend "+a.Backend, "HAProxy has no such backend", "app", a.Policy.Name, "backend", a.Backend)
 			}
 		}
 		if a.Policy.Web && s.webOK {
@@ -127,9 +140,6 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 			obs.Servers = append(obs.Servers, so)
 		}
 		out.Apps = append(out.Apps, obs)
-	}
-	if missing {
-		l.note("haproxy", fmt.Errorf("a backend of the configuration is not there"), now)
 	}
 	return out
 }

@@ -138,6 +138,9 @@ func (t *turn) place(workers int) {
 	var in []*view
 	room := 0
 	for _, v := range t.order() {
+		if t.down(v) {
+			continue
+		}
 		enough := len(in) >= t.p.MinServers && room >= workers
 		if !v.p.AlwaysUp && enough {
 			t.retire(v)

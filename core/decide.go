@@ -256,7 +256,7 @@ func (t *turn) dataProblem() (Code, string) {
 	return "", ""
 }
 
-// floor keeps always_up servers and the minimum number of servers wanted.
+// floor keeps always_up servers and the minimum number of healthy servers wanted.
 func (t *turn) floor() {
 	wanted := 0
 	for i := range t.servers {
@@ -268,7 +268,7 @@ func (t *turn) floor() {
 			t.want(v)
 			t.reason(CodeAlwaysUp, v.p.Name, nil, "%s must always serve and does not: it is brought in", v.p.Name)
 		}
-		if v.m.Serve {
+		if v.m.Serve && !t.down(v) {
 			wanted++
 		}
 	}
@@ -280,9 +280,14 @@ func (t *turn) floor() {
 		if t.candidate(v) {
 			t.want(v)
 			wanted++
-			t.reason(CodeFloor, v.p.Name, map[string]float64{"min_servers": float64(t.p.MinServers)}, "fewer than %d servers are wanted: %s is brought in", t.p.MinServers, v.p.Name)
+			t.reason(CodeFloor, v.p.Name, map[string]float64{"min_servers": float64(t.p.MinServers)}, "fewer than %d servers are wanted and healthy: %s is brought in", t.p.MinServers, v.p.Name)
 		}
 	}
+}
+
+// down tells that a server in service gets no traffic, because HAProxy finds it unhealthy.
+func (t *turn) down(v *view) bool {
+	return t.p.Proxied && v.o.Proxy.Known && v.m.Phase.InService() && v.o.Proxy.Admin == AdminReady && !v.o.Proxy.Up
 }
 
 // want makes a server a serving one, with all its workers until the strategy says otherwise.

@@ -334,6 +334,59 @@ func TestTheLastHealthyServerStays(t *testing.T) {
 	}
 }
 
+func TestAnUnhealthyServerIsReplaced(t *testing.T) {
+	t.Run("to keep the floor", func(t *testing.T) {
+		p := policy(Latency, server("a"), server("b"))
+		p.Servers[0].AlwaysUp = true
+		w := newWorld(t, p)
+		a := w.serving("a", 4)
+		w.turn()
+		for range 10 {
+			a.up = false
+			w.turn()
+		}
+		if w.servers["b"].admin != AdminReady || !w.has(CodeFloor) {
+			t.Fatalf("a is down and b is %s: %v", w.servers["b"].admin, w.reasons)
+		}
+	})
+	t.Run("to keep the workers", func(t *testing.T) {
+		p := policy(BusyRatio, managed("a"), managed("b"), managed("c"))
+		w := newWorld(t, p)
+		a, b := w.serving("a", 4), w.serving("b", 4)
+		w.turn()
+		// Its node is gone; what is left is not busy enough to grow by itself.
+		b.agentOK = false
+		a.busy = 3
+		for range 12 {
+			b.up = false
+			w.turn()
+		}
+		if c := w.servers["c"]; c.admin != AdminReady || c.ready != 4 {
+			t.Fatalf("b is gone, c is %s with %d workers: %v", c.admin, c.ready, w.reasons)
+		}
+	})
+	t.Run("an always_up one that never comes does not block the rest", func(t *testing.T) {
+		p := policy(Latency, server("a"), server("b"), server("c"))
+		p.Servers[0].AlwaysUp = true
+		w := newWorld(t, p)
+		w.serving("b", 4)
+		for range 50 {
+			w.turn()
+			w.servers["a"].up = false
+		}
+		if w.phase("a") != PhaseChecking {
+			t.Fatalf("a is %s, the test wants it stuck", w.phase("a"))
+		}
+		w.traffic.Responses = slow(8)
+		w.turn()
+		w.traffic.Responses = nil
+		w.turns(8)
+		if w.servers["c"].admin != AdminReady {
+			t.Fatalf("c is %s: %v", w.servers["c"].admin, w.reasons)
+		}
+	})
+}
+
 func TestAHoldStopsWhatWasDecidedBefore(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
 	p.MaxOut, p.Busy.DownShare = 0.3, 1

@@ -49,10 +49,12 @@ func (t *turn) average() time.Duration {
 	return sum / time.Duration(len(t.m.Latency.Recent))
 }
 
-// coming tells whether a server is wanted but not yet in service.
+// coming tells whether a server is on its way into service. One that has stood in the same phase for very long is not: an
+// always_up server whose node is dead must not keep the others out.
 func (t *turn) coming() bool {
 	for i := range t.servers {
-		if v := &t.servers[i]; v.m.Serve && !v.foreign && !v.m.Phase.InService() {
+		v := &t.servers[i]
+		if v.m.Serve && !v.foreign && !v.m.Phase.InService() && t.now.Sub(v.m.Since) < 4*t.p.StartDeadline {
 			return true
 		}
 	}

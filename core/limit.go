@@ -85,7 +85,7 @@ func (t *turn) surplus() float64 {
 	}
 	ready := 0
 	for i := range t.servers {
-		if v := &t.servers[i]; v.m.Serve && v.m.Phase.InService() && !v.foreign {
+		if v := &t.servers[i]; v.m.Serve && v.m.Phase.InService() && !v.foreign && !t.down(v) {
 			ready += v.o.Pool.Ready
 		}
 	}
