@@ -184,7 +184,7 @@ func (s *show) draw(ctx context.Context) {
 		}
 	}
 	s.peak = max(s.peak, serving)
-	s.screen.draw(s.table(st))
+	s.screen.draw(s.set.phase(time.Since(s.began)), s.table(st))
 }
 
 func (s *show) summary(ctx context.Context) (Summary, error) {

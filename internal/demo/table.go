@@ -11,23 +11,25 @@ import (
 	"github.com/tidegate/tidegate/api"
 )
 
-// screen draws a table over the one before on a terminal, or prints one every ten seconds elsewhere.
+// screen draws a table over the one before on a terminal; elsewhere it prints one every ten seconds and when the phase changes.
 type screen struct {
 	out   io.Writer
 	live  bool
 	lines int
 	count int
+	phase string
 }
 
 // plainEvery is how many draws pass between two tables without a terminal.
 const plainEvery = 10
 
-func (s *screen) draw(table string) {
+func (s *screen) draw(phase, table string) {
 	s.count++
 	if !s.live {
-		if s.count%plainEvery == 1 {
+		if s.count%plainEvery == 1 || phase != s.phase {
 			fmt.Fprintln(s.out, table)
 		}
+		s.phase = phase
 		return
 	}
 	if s.lines > 0 {
