@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,9 +15,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"golang.org/x/sys/unix"
 
 	"github.com/tidegate/tidegate/internal/quiet"
+	"github.com/tidegate/tidegate/internal/unixsock"
 )
 
 // Options configure an Agent.
@@ -235,31 +234,7 @@ func listenOn(listen string) (net.Listener, error) {
 		}
 		return ln, nil
 	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("listen on %s: there is a file that is not a socket", listen)
-		}
-		c, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			_ = c.Close()
-			return nil, fmt.Errorf("listen on %s: another process listens there", listen)
-		}
-		if !errors.Is(err, unix.ECONNREFUSED) {
-			return nil, fmt.Errorf("listen on %s: look whether the old socket is in use: %w", listen, err)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on %s: remove the old socket: %w", listen, err)
-		}
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", listen, err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		_ = ln.Close()
-		return nil, fmt.Errorf("listen on %s: set its mode: %w", listen, err)
-	}
-	return ln, nil
+	return unixsock.Listen(path)
 }
 
 // report gathers everything.

@@ -9,9 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/unixsock"
 )
 
 // Backend is what the server shows; the controller implements it.
@@ -78,29 +79,15 @@ func writeError(w http.ResponseWriter, code int, err error) {
 	writeJSON(w, code, map[string]string{"error": err.Error()})
 }
 
-// Listen opens "unix:/path" (mode 0660; the file of a dead process is replaced, a live one refused) or "host:port".
+// Listen opens "unix:/path" (mode 0660; the file of a dead process is replaced, a living one refused) or "host:port".
 func Listen(addr string) (net.Listener, error) {
-	path, ok := strings.CutPrefix(addr, "unix:")
-	if !ok {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("listen for the API: %w", err)
-		}
-		return ln, nil
+	listen := func() (net.Listener, error) { return net.Listen("tcp", addr) }
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		listen = func() (net.Listener, error) { return unixsock.Listen(path) }
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("listen for the API: another process already answers at %s", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old API socket: %w", err)
-	}
-	ln, err := net.Listen("unix", path)
+	ln, err := listen()
 	if err != nil {
-		return nil, fmt.Errorf("listen for the API: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the API socket to its group: %w", err), ln.Close())
+		return nil, fmt.Errorf("open the API: %w", err)
 	}
 	return ln, nil
 }

@@ -13,25 +13,7 @@ import (
 )
 
 func agentCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "agent -c FILE",
-		Short: "Run the node agent: count busy workers, change worker counts",
-		Args:  cobra.NoArgs,
-	}
-	file := configFlag(cmd)
-	log := logFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := log()
-		if err != nil {
-			return err
-		}
-		path, err := file()
-		if err != nil {
-			return err
-		}
-		return runAgent(cmd.Context(), path, l)
-	}
-	return cmd
+	return daemonCommand("agent -c FILE", "Run the node agent: count busy workers, change worker counts", runAgent)
 }
 
 // runAgent runs an agent, and another one in its place when the configuration has changed and is good. The new one knows no

@@ -26,11 +26,12 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "run -c FILE",
-		Short: "Run the controller: the SPOE agent, the decisions, HAProxy and nginx",
-		Args:  cobra.NoArgs,
-	}
+	return daemonCommand("run -c FILE", "Run the controller: the SPOE agent, the decisions, HAProxy and nginx", runController)
+}
+
+// daemonCommand is a command that runs until it is told to end, with a configuration file and a log.
+func daemonCommand(use, short string, run func(ctx context.Context, file string, log *slog.Logger) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
 	file := configFlag(cmd)
 	log := logFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +43,7 @@ func runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return runController(cmd.Context(), path, l)
+		return run(cmd.Context(), path, l)
 	}
 	return cmd
 }
