@@ -37,7 +37,7 @@ func (l *Loop) act(ctx context.Context, s *sight, plan core.Plan, now time.Time)
 	l.setWorkers(ctx, workers, now)
 	l.setProxy(ctx, s, proxy, now)
 	for _, a := range warm {
-		l.outcome(a, now, nil, "")
+		l.outcome(a, now, nil)
 		l.warmer.start(ctx, a.App, *l.setup.app(a.App).server(a.Server))
 	}
 	// One file holds all upstreams: as long as one app's is not known, the file stays as it is.
@@ -66,7 +66,7 @@ func (l *Loop) setWorkers(ctx context.Context, actions []core.Action, now time.T
 	}
 	wg.Wait()
 	for i, a := range actions {
-		l.outcome(a, now, errs[i], "")
+		l.outcome(a, now, errs[i])
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, no
 		if i < len(errs) && errs[i] != nil {
 			e = errs[i]
 		}
-		l.outcome(a, now, e, "")
+		l.outcome(a, now, e)
 	}
 }
 
@@ -101,8 +101,8 @@ func (l *Loop) warmed(app, server string, err error) {
 }
 
 // outcome journals a step, counts it and shows it among the events.
-func (l *Loop) outcome(a core.Action, now time.Time, err error, detail string) {
-	e := Entry{Time: now, Kind: "outcome", App: a.App, Action: &a, Detail: detail}
+func (l *Loop) outcome(a core.Action, now time.Time, err error) {
+	e := Entry{Time: now, Kind: "outcome", App: a.App, Action: &a}
 	ev := api.Event{Time: now, App: a.App, Server: a.Server, Code: string(a.Kind), Sentence: sentence(a), Step: true}
 	if err != nil {
 		e.Error, ev.Error = err.Error(), err.Error()

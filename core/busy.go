@@ -1,9 +1,6 @@
 package core
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // busyRatio sizes the app so that the share of busy workers stays at the target: need = demand / target, where demand is
 // the busy workers on all nodes plus what waits in HAProxy's queue. Growth follows the mean demand of a short window;
@@ -227,6 +224,3 @@ func less(a int, va *view, b int, vb *view) bool {
 	}
 	return va.m.Workers > vb.m.Workers
 }
-
-// minute is the span over which capacity that leaves is added up.
-const minute = time.Minute

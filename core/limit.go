@@ -3,7 +3,11 @@ package core
 import (
 	"fmt"
 	"math"
+	"time"
 )
+
+// minute is the span over which capacity that leaves is added up.
+const minute = time.Minute
 
 // limit passes proposals or removes them; it never adds one. What a removed proposal would have remembered is forgotten,
 // so that it is proposed again in the next turn. It refuses
