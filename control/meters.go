@@ -53,12 +53,24 @@ func (m *meters) sourceError(name string) {
 func (m *meters) decision(app, code string) {
 	name := fmt.Sprintf("tidegate_decisions_total{app=%q,code=%q}", app, code)
 	m.mu.Lock()
+	m.owned(app, name)
+	m.mu.Unlock()
+	m.set.GetOrCreateCounter(name).Inc()
+}
+
+// owned notes that a series goes with its app. The lock is held.
+func (m *meters) owned(app, name string) {
 	if m.counts[app] == nil {
 		m.counts[app] = map[string]bool{}
 	}
 	m.counts[app][name] = true
-	m.mu.Unlock()
-	m.set.GetOrCreateCounter(name).Inc()
+}
+
+// total sets a counter of an app that is added up elsewhere. The lock is held.
+func (m *meters) total(app, metric string, value float64) {
+	name := fmt.Sprintf("%s{app=%q}", metric, app)
+	m.owned(app, name)
+	m.set.GetOrCreateFloatCounter(name).Set(value)
 }
 
 func (m *meters) action(kind string, err error) {
@@ -101,8 +113,8 @@ func (m *meters) app(a api.App) {
 	set(float64(a.InFlight), "tidegate_app_in_flight{app=%q}", a.Name)
 	set(float64(a.Queued), "tidegate_app_queued{app=%q}", a.Name)
 	set(b2f(a.Hold != ""), "tidegate_app_hold{app=%q}", a.Name)
-	set(a.WorkerSeconds, "tidegate_app_worker_seconds{app=%q}", a.Name)
-	set(a.AlwaysOnSeconds, "tidegate_app_always_on_worker_seconds{app=%q}", a.Name)
+	m.total(a.Name, "tidegate_app_worker_seconds_total", a.WorkerSeconds)
+	m.total(a.Name, "tidegate_app_always_on_worker_seconds_total", a.AlwaysOnSeconds)
 	for _, s := range a.Servers {
 		set(b2f(s.Serve), "tidegate_server_wanted{app=%q,server=%q}", a.Name, s.Name)
 		set(b2f(s.Phase == "ramping" || s.Phase == "serving"), "tidegate_server_in_service{app=%q,server=%q}", a.Name, s.Name)
