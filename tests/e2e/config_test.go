@@ -195,3 +195,49 @@ func TestStatusTable(t *testing.T) {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
 }
+
+// The live check finds nothing missing on a whole fleet, and names each thing that is taken away.
+func TestCheckLiveNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	f := startSteady(t, demo.Options{})
+	files := []string{"--haproxy", f.Rig.Path("haproxy.cfg"), "--haproxy", f.Rig.Path("tidegate.cfg")}
+	live := func(config string) (string, int) {
+		return cli(t, append([]string{"check", "--live", config}, files...)...)
+	}
+	out, code := live(f.Config)
+	for _, want := range []string{"accepts the configuration", "has tidegate's lines", "answers at", "takes changes", "HAProxy runs tidegate-ctr", "messages about shop arrive", "node n3, app shop", "nginx accepts"} {
+		if !strings.Contains(out, "ok       ") || !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if code != 0 || strings.Contains(out, "MISSING") {
+		t.Errorf("exit status %d on a whole fleet:\n%s", code, out)
+	}
+
+	good, err := os.ReadFile(f.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := f.Rig.Path("wrong.yaml")
+	text := strings.NewReplacer("haproxy_backend: shop", "haproxy_backend: shoe", "{name: n3, address", "{name: n33, address").Replace(string(good))
+	if err := os.WriteFile(wrong, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.Agents[0].Kill()
+	out, code = live(wrong)
+	for _, want := range []string{"MISSING  HAProxy has no backend shoe", "MISSING  node n1: ", "thing(s) missing"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if code != 1 {
+		t.Errorf("exit status %d, want 1", code)
+	}
+	f.HAProxy.Kill()
+	if out, code = live(f.Config); code != 1 || !strings.Contains(out, "MISSING  ") || !strings.Contains(out, "haproxy.sock") {
+		t.Errorf("exit status %d without HAProxy:\n%s", code, out)
+	}
+	if out, code = cli(t, "check", "--haproxy", "x", f.Config); code != 2 || !strings.Contains(out, "goes with --live") {
+		t.Errorf("exit status %d:\n%s", code, out)
+	}
+}
