@@ -37,6 +37,7 @@ var table = map[string][]string{
 	"tests/harness":   {},
 	"tests/arch":      {},
 	"tests/e2e":       {"*"},
+	"tests/bench":     {"conf/haproxy", "spoa"},
 	"scripts/testsum": {},
 }
 
