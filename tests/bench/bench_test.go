@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -113,6 +114,47 @@ func TestGoalsAreJudgedByTheirMedian(t *testing.T) {
 	for i, want := range []bool{true, false, true, false} {
 		if r.goals[i].met != want {
 			t.Errorf("goal %d: met = %v", i, r.goals[i].met)
+		}
+	}
+}
+
+// The real HAProxy with the shipped files, as they are and sampled, for a moment.
+func TestEveryRequestThroughHAProxyIsSeen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts HAProxy")
+	}
+	if _, err := find("haproxy"); err != nil {
+		t.Skip(err)
+	}
+	dir, err := os.MkdirTemp("", "tgb-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	e := &e2e{report: &report{out: io.Discard}, opts: options{rounds: 1, backend: "go"}, dir: dir, scenarios: map[string]*scenario{}}
+	defer e.close()
+	if _, err := e.startBackend(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name     string
+		min, max float64
+		run      httpRun
+	}{
+		{none, 0, 0, httpRun{Conns: 4, Long: 100 * time.Millisecond}},
+		{ours, 0.99, 1.01, httpRun{Conns: 4, Long: 100 * time.Millisecond}},
+		{ours, 0.99, 1.01, httpRun{Conns: 4, Rate: 400, Long: 100 * time.Millisecond}},
+		// A tenth of a few hundred at least: anything but none or all.
+		{sampled, 0.001, 0.5, httpRun{Conns: 4, Long: 300 * time.Millisecond}},
+	} {
+		if e.scenarios[c.name] == nil {
+			if err := e.startScenario(c.name); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+		}
+		got, err := e.scenarios[c.name].turn(c.run)
+		if err != nil || got.PerSecond <= 0 || got.P50 <= 0 || got.seen < c.min || got.seen > c.max {
+			t.Errorf("%s, %+v: %+v, %v; the share seen must be %v to %v", c.name, c.run, got, err, c.min, c.max)
 		}
 	}
 }

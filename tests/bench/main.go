@@ -78,6 +78,7 @@ func run(args []string) error {
 	defer os.RemoveAll(dir)
 	rep := &report{out: os.Stdout}
 	began := time.Now()
+	all, stolen := busy()
 	rep.printf("machine: %s\n", machine())
 	rep.printf("rounds: %d, turns of %v (raw) and %v (through HAProxy); medians with (lowest-highest)\n", o.rounds, o.slot, o.e2eSlot)
 	for _, part := range []struct {
@@ -92,7 +93,9 @@ func run(args []string) error {
 		}
 	}
 	rep.end()
-	rep.printf("\nload afterwards: %s (a good part of it is this run's own); took %v\n", loadAverage(), time.Since(began).Round(time.Second))
+	all1, stolen1 := busy()
+	rep.printf("\nload afterwards: %s (a good part of it is this run's own), %s %% of the processors' time taken by the host; took %v\n",
+		loadAverage(), short(100*(stolen1-stolen)/max(all1-all, 1)), time.Since(began).Round(time.Second))
 	return nil
 }
 

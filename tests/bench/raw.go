@@ -109,7 +109,7 @@ func (r *raw) pipelined(transport, suffix string, conns int) error {
 	r.line(cpu.conclude(fmt.Sprintf("spoa/cpu/conns=%d%s", conns, suffix), "us/frame"))
 	r.line(allocs.conclude(fmt.Sprintf("spoa/allocs/conns=%d%s", conns, suffix), "allocations/frame"))
 	if transport == r.opts.transports[0] {
-		with := fmt.Sprintf(", %d connections", conns)
+		with := fmt.Sprintf(" (connections: %d)", conns)
 		r.goal("pipelined frames/s >= 15 x negasus"+with, toPeer, 15, false)
 		r.goal("pipelined frames/s >= 0.5 x echo"+with, toLimit, 0.5, false)
 		r.goal("CPU per frame <= 1/15 of negasus (>= 15 x)"+with, price, 15, false)

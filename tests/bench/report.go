@@ -103,8 +103,10 @@ type result struct {
 	VsNone  figure `json:"vs_none,omitzero"`
 	VsPeer  figure `json:"vs_peer,omitzero"`
 	VsLimit figure `json:"vs_limit,omitzero"`
-	Unit    string `json:"unit"`
-	Rounds  int    `json:"rounds"`
+	// OverLimit is the median of the rounds' differences, where differences say more than ratios.
+	OverLimit figure `json:"over_limit,omitzero"`
+	Unit      string `json:"unit"`
+	Rounds    int    `json:"rounds"`
 }
 
 // conclude makes a comparison's line out of the rounds.
@@ -163,16 +165,25 @@ func (r *report) end() {
 
 // table prints one row for each contestant: the median with its range in each column.
 func (r *report) table(rows, heads []string, columns []series) {
-	r.printf("  %-10s", "")
-	for _, h := range heads {
-		r.printf(" %-28s", h)
-	}
-	r.printf("\n")
-	for _, who := range rows {
-		line := fmt.Sprintf("  %-10s", who)
-		for _, c := range columns {
-			line += fmt.Sprintf(" %-28s", spread(c[who]))
+	lines := make([]string, len(rows)+1)
+	add := func(i int, text string, width int) { lines[i] += fmt.Sprintf("  %-*s", width, text) }
+	for c := -1; c < len(columns); c++ {
+		cells := append([]string{""}, rows...)
+		if c >= 0 {
+			cells[0] = heads[c]
+			for i, who := range rows {
+				cells[i+1] = spread(columns[c][who])
+			}
 		}
+		width := 0
+		for _, text := range cells {
+			width = max(width, len(text))
+		}
+		for i, text := range cells {
+			add(i, text, width)
+		}
+	}
+	for _, line := range lines {
 		r.printf("%s\n", strings.TrimRight(line, " "))
 	}
 }
@@ -197,4 +208,24 @@ func loadAverage() string {
 		return "unknown"
 	}
 	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
+
+// busy is the machine's processor time so far, from /proc/stat, in ticks: all of it, and what the host gave to others.
+func busy() (all, stolen float64) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, f := range strings.Fields(line) {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil || i > 8 {
+			continue
+		}
+		all += n
+		if i == 8 {
+			stolen = n
+		}
+	}
+	return all, stolen
 }

