@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +29,7 @@ func (o options) wants(part string) bool {
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 5, "rounds of each comparison")
+	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
 	f.DurationVar(&o.e2eSlot, "e2e-slot", 1500*time.Millisecond, "a scenario's time in one round through HAProxy")
 	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss")
@@ -76,6 +78,14 @@ func run(args []string) error {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		// The other processes end with this one.
+		<-interrupted
+		_ = os.RemoveAll(dir)
+		os.Exit(130)
+	}()
 	rep := &report{out: os.Stdout}
 	began := time.Now()
 	all, stolen := busy()
