@@ -131,7 +131,7 @@ func TestEveryRequestThroughHAProxyIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	e := &e2e{report: &report{out: io.Discard}, opts: options{rounds: 1, backend: "go"}, dir: dir, scenarios: map[string]*scenario{}}
+	e := &e2e{report: &report{out: io.Discard}, opts: options{e2eRounds: 1, backend: "go"}, dir: dir, scenarios: map[string]*scenario{}}
 	defer e.close()
 	if _, err := e.startBackend(); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const (
 
 const (
 	e2eConns = 32
-	e2eWarm  = 250 * time.Millisecond
+	e2eWarm  = 150 * time.Millisecond
 	openRate = 1000
 )
 
@@ -269,7 +269,7 @@ type measured struct{ rate, p50, p99, proxy, agent, seen series }
 
 func (e *e2e) measure(names []string, r httpRun) (m measured, err error) {
 	m = measured{series{}, series{}, series{}, series{}, series{}, series{}}
-	err = rounds(e.opts.rounds, names, func(name string) error {
+	err = rounds(e.opts.e2eRounds, names, func(name string) error {
 		t, err := e.scenarios[name].turn(r)
 		m.rate.add(name, t.PerSecond)
 		m.p50.add(name, t.P50)

@@ -15,6 +15,7 @@ import (
 // options of a run.
 type options struct {
 	rounds     int
+	e2eRounds  int
 	slot       time.Duration
 	e2eSlot    time.Duration
 	transports []string
@@ -29,9 +30,10 @@ func (o options) wants(part string) bool {
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison")
+	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison of raw SPOP")
+	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
-	f.DurationVar(&o.e2eSlot, "e2e-slot", 1500*time.Millisecond, "a scenario's time in one round through HAProxy")
+	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
 	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss")
 	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
 	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
@@ -45,7 +47,7 @@ func parse(args []string) (o options, err error) {
 			return o, fmt.Errorf("-transport %s: it is unix, tcp or unix,tcp", *transport)
 		}
 	}
-	if o.rounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 {
+	if o.rounds < 1 || o.e2eRounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 {
 		return o, errors.New("rounds and times must be above 0")
 	}
 	if o.profiles != "" {
@@ -90,7 +92,8 @@ func run(args []string) error {
 	began := time.Now()
 	all, stolen := busy()
 	rep.printf("machine: %s\n", machine())
-	rep.printf("rounds: %d, turns of %v (raw) and %v (through HAProxy); medians with (lowest-highest)\n", o.rounds, o.slot, o.e2eSlot)
+	rep.printf("%d rounds with turns of %v (raw), %d with turns of %v (through HAProxy); medians with (lowest-highest)\n",
+		o.rounds, o.slot, o.e2eRounds, o.e2eSlot)
 	for _, part := range []struct {
 		name string
 		run  func(*report, options, string) error

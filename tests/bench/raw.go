@@ -107,7 +107,9 @@ func (r *raw) pipelined(transport, suffix string, conns int) error {
 	r.printf("  ours is %s x negasus and %s x echo in frames/s; negasus takes %s x our CPU\n", spread(toPeer), spread(toLimit), spread(price))
 	r.line(speed.conclude(fmt.Sprintf("spoa/pipelined/conns=%d%s", conns, suffix), "frames/s"))
 	r.line(cpu.conclude(fmt.Sprintf("spoa/cpu/conns=%d%s", conns, suffix), "us/frame"))
-	r.line(allocs.conclude(fmt.Sprintf("spoa/allocs/conns=%d%s", conns, suffix), "allocations/frame"))
+	free := allocs.conclude(fmt.Sprintf("spoa/allocs/conns=%d%s", conns, suffix), "allocations/frame")
+	free.VsPeer, free.VsLimit = 0, 0 // ratios of nothing to nothing
+	r.line(free)
 	if transport == r.opts.transports[0] {
 		with := fmt.Sprintf(" (connections: %d)", conns)
 		r.goal("pipelined frames/s >= 15 x negasus"+with, toPeer, 15, false)
