@@ -20,6 +20,11 @@ func TestMain(m *testing.M) {
 	if played {
 		return
 	}
+	// Under the race detector each process would wait a second before it ends.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
