@@ -47,8 +47,8 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## each fuzz target for ten seconds (FUZZTIME=1m for longer)
 	@scripts/fuzz.sh $${FUZZTIME:-10s}
 
-bench: ## the benchmarks in the tree
-	@go test -run '^$$' -bench . -benchmem ./...
+bench: ## what the SPOE agent costs, beside a peer and a limit: about four minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
+	@go run ./tests/bench $(BENCH)
 
 clean: ## remove what make made
 	@rm -rf bin dist

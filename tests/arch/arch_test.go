@@ -39,6 +39,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
+	"tests/bench":       {"conf/haproxy", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.

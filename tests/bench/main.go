@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options of a run.
+type options struct {
+	rounds     int
+	e2eRounds  int
+	slot       time.Duration
+	e2eSlot    time.Duration
+	transports []string
+	only       string
+	profiles   string
+	backend    string
+}
+
+func (o options) wants(part string) bool {
+	return o.only == "" || strings.Contains(","+o.only+",", ","+part+",")
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison of raw SPOP")
+	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
+	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
+	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
+	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss")
+	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
+	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
+	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.transports = strings.Split(*transport, ",")
+	for _, t := range o.transports {
+		if t != "unix" && t != "tcp" {
+			return o, fmt.Errorf("-transport %s: it is unix, tcp or unix,tcp", *transport)
+		}
+	}
+	if o.rounds < 1 || o.e2eRounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 {
+		return o, errors.New("rounds and times must be above 0")
+	}
+	if o.profiles != "" {
+		return o, os.MkdirAll(o.profiles, 0o755)
+	}
+	return o, nil
+}
+
+func main() {
+	played, err := play(os.Args[1:])
+	if !played {
+		err = run(os.Args[1:])
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "tgb-")
+	if err != nil {
+		return fmt.Errorf("make a temporary folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		// The other processes end with this one.
+		<-interrupted
+		_ = os.RemoveAll(dir)
+		os.Exit(130)
+	}()
+	rep := &report{out: os.Stdout}
+	began := time.Now()
+	all, stolen := busy()
+	rep.printf("machine: %s\n", machine())
+	rep.printf("%d rounds with turns of %v (raw), %d with turns of %v (through HAProxy); medians with (lowest-highest)\n",
+		o.rounds, o.slot, o.e2eRounds, o.e2eSlot)
+	for _, part := range []struct {
+		name string
+		run  func(*report, options, string) error
+	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}} {
+		if !o.wants(part.name) {
+			continue
+		}
+		if err := part.run(rep, o, dir); err != nil {
+			return err
+		}
+	}
+	rep.end()
+	all1, stolen1 := busy()
+	rep.printf("\nload afterwards: %s (a good part of it is this run's own), %s %% of the processors' time taken by the host; took %v\n",
+		loadAverage(), short(100*(stolen1-stolen)/max(all1-all, 1)), time.Since(began).Round(time.Second))
+	return nil
+}
+
+// freeAddr is a loopback address with a port that is free now.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}

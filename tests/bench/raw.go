@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const (
+	window   = 64
+	rawWarm  = 150 * time.Millisecond
+	idleRest = 20 * time.Millisecond
+)
+
+var connCounts = []int{1, 8, 40}
+
+// raw compares the agents by frames of our own making.
+type raw struct {
+	*report
+	opts   options
+	dir    string
+	agents map[string]*agentProc
+}
+
+func runRaw(rep *report, o options, dir string) error {
+	for _, transport := range o.transports {
+		r := raw{report: rep, opts: o, dir: dir, agents: map[string]*agentProc{}}
+		if err := r.start(transport); err != nil {
+			return err
+		}
+		err := r.compare(transport)
+		for _, a := range r.agents {
+			a.stop()
+		}
+		if err != nil {
+			return fmt.Errorf("raw SPOP over %s: %w", transport, err)
+		}
+	}
+	return nil
+}
+
+func (r *raw) start(transport string) error {
+	for _, kind := range contestants {
+		addr := "unix:" + filepath.Join(r.dir, kind+"-raw.sock")
+		if transport == "tcp" {
+			var err error
+			if addr, err = freeAddr(); err != nil {
+				return err
+			}
+		}
+		a, err := startAgent(kind, addr)
+		if err != nil {
+			return err
+		}
+		r.agents[kind] = a
+		if err := checkIDs(addr); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+func (r *raw) compare(transport string) error {
+	suffix := ""
+	if transport != "unix" {
+		suffix = "/" + transport
+	}
+	for _, conns := range connCounts {
+		if err := r.pipelined(transport, suffix, conns); err != nil {
+			return err
+		}
+	}
+	return r.roundTrips(transport, suffix)
+}
+
+// rounds calls f for every contestant in turn, forwards and backwards.
+func rounds(n int, who []string, f func(who string) error) error {
+	order := slices.Clone(who)
+	for range n {
+		for _, w := range order {
+			if err := f(w); err != nil {
+				return err
+			}
+			time.Sleep(idleRest)
+		}
+		slices.Reverse(order)
+	}
+	return nil
+}
+
+func (r *raw) pipelined(transport, suffix string, conns int) error {
+	r.printf("\n== SPOP over %s, %d in flight on each of %d connections\n", transport, window, conns)
+	speed, cpu, allocs := series{}, series{}, series{}
+	err := rounds(r.opts.rounds, contestants, func(who string) error {
+		s, err := pipelined(r.agents[who], conns, window, rawWarm, r.opts.slot)
+		speed.add(who, s.perSecond)
+		cpu.add(who, s.cpuMicros)
+		allocs.add(who, s.allocs)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.table(contestants, []string{"frames/s", "agent CPU us/frame", "allocations/frame"}, []series{speed, cpu, allocs})
+	toPeer, toLimit, price := speed.ratios(ours, peer), speed.ratios(ours, limit), cpu.ratios(peer, ours)
+	r.printf("  ours is %s x negasus and %s x echo in frames/s; negasus takes %s x our CPU\n", spread(toPeer), spread(toLimit), spread(price))
+	r.line(speed.conclude(fmt.Sprintf("spoa/pipelined/conns=%d%s", conns, suffix), "frames/s"))
+	r.line(cpu.conclude(fmt.Sprintf("spoa/cpu/conns=%d%s", conns, suffix), "us/frame"))
+	free := allocs.conclude(fmt.Sprintf("spoa/allocs/conns=%d%s", conns, suffix), "allocations/frame")
+	free.VsPeer, free.VsLimit = 0, 0 // ratios of nothing to nothing
+	r.line(free)
+	if transport == r.opts.transports[0] {
+		with := fmt.Sprintf(" (connections: %d)", conns)
+		r.goal("pipelined frames/s >= 15 x negasus"+with, toPeer, 15, false)
+		r.goal("pipelined frames/s >= 0.5 x echo"+with, toLimit, 0.5, false)
+		r.goal("CPU per frame <= 1/15 of negasus (>= 15 x)"+with, price, 15, false)
+		r.goal("0 allocations per frame (< 0.001)"+with, allocs[ours], 0.001, true)
+	}
+	return r.profile(conns)
+}
+
+// profile gives each contestant one more turn, with a CPU profile.
+func (r *raw) profile(conns int) error {
+	if r.opts.profiles == "" || conns == 40 {
+		return nil
+	}
+	for _, who := range contestants {
+		a := r.agents[who]
+		if _, err := a.ask("profile " + filepath.Join(r.opts.profiles, fmt.Sprintf("%s-%d.pprof", who, conns))); err != nil {
+			return err
+		}
+		if _, err := pipelined(a, conns, window, rawWarm, 3*time.Second); err != nil {
+			return err
+		}
+		if _, err := a.ask("stop"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *raw) roundTrips(transport, suffix string) error {
+	r.printf("\n== SPOP over %s, one frame in flight on one connection\n", transport)
+	p50, p99, cpu := series{}, series{}, series{}
+	err := rounds(r.opts.rounds, contestants, func(who string) error {
+		s, err := roundTrips(r.agents[who], rawWarm, r.opts.slot)
+		p50.add(who, s.p50)
+		p99.add(who, s.p99)
+		cpu.add(who, s.cpuMicros)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.table(contestants, []string{"p50 us", "p99 us", "agent CPU us/frame"}, []series{p50, p99, cpu})
+	r.line(p50.conclude("spoa/roundtrip/p50"+suffix, "us"))
+	r.line(p99.conclude("spoa/roundtrip/p99"+suffix, "us"))
+	return nil
+}
