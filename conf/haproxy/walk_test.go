@@ -127,7 +127,10 @@ func (s *site) compareTimes(t *testing.T, backend string) (r timesReport) {
 		if (backend == "http2") != (l["proto"] == "HTTP/2.0") {
 			t.Errorf("%s was spoken: %v", l["proto"], l)
 		}
-		if l["err"] != "-" {
+		// 1 is the processing time-out: a machine that stands still for 10 ms makes an ACK late, the sample came all the same.
+		if l["err"] == "1" {
+			kinds["late ACK"]++
+		} else if l["err"] != "-" {
 			t.Errorf("an exchange failed: %v", l)
 		}
 		if l["Tr"] == "-1" {
