@@ -18,7 +18,12 @@ func TestSampledTimesExactCounts(t *testing.T) {
 		o := newOrigin(t)
 		s := newSite(t, binary, variant, map[string]backendText{"app": {"    server s1 " + o.addr + "\n", []string{"s1"}}},
 			func(p *haproxyconf.Params, _ *haproxyconf.Files) { p.Sample = 10 })
-		const total = requests + refused
+		// A request alone makes the backend's entry in the table. When the first two come at the same instant, HAProxy 3.0.11
+		// sometimes makes two entries of the same name, and what the second has counted is missing.
+		if got := s.get("/app/x"); got != 200 {
+			t.Errorf("status %d, want 200", got)
+		}
+		const total = 1 + requests + refused
 		var all sync.WaitGroup
 		for range workers {
 			all.Go(func() {
@@ -55,13 +60,13 @@ func TestSampledTimesExactCounts(t *testing.T) {
 		if i := strings.Index(out, "gpc1="); i >= 0 {
 			_, _ = fmt.Sscanf(out[i:], "gpc1=%d", &answered)
 		}
-		if answered != requests {
-			t.Errorf("HAProxy counted %d answers of servers, want %d:\n%s", answered, requests, out)
+		if answered != requests+1 {
+			t.Errorf("HAProxy counted %d answers of servers, want %d:\n%s", answered, requests+1, out)
 		}
 		if st := s.agent.Stats(); len(st.Malformed) != 0 {
 			t.Errorf("malformed input from a real HAProxy: %v", st.Malformed)
 		}
 		t.Logf("HAProxy %s, files for %s: of %d answered requests %d were sampled; counters %d started, %d without a server's answer",
-			versionOf(t, binary), variant, requests, sent, total, refused)
+			versionOf(t, binary), variant, requests+1, sent, total, refused)
 	})
 }
