@@ -9,7 +9,7 @@ SERVERS := haproxy nginx=nginx-light gunicorn
 TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
 export CGO_ENABLED ?= 1
 
-.PHONY: help build install deps test-deps demo test test-short race e2e lint fuzz bench clean
+.PHONY: help build install deps test-deps demo test test-short test-matrix race e2e lint fuzz bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test: test-deps ## unit, race and end-to-end tests against the real programs
 
 test-short: ## the tests that need no other programs
 	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
+
+test-matrix: test-deps ## the filter's tests, with their tables, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
+	@scripts/haproxy-versions.sh dist/haproxy
+	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
+		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestSampled|TestHeartbeats|TestReload)' ./conf/haproxy/
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -timeout 9m ./tests/...

@@ -15,6 +15,13 @@
 //	"2.6"   4      2.6 and later   %Tw, %Tc of the log  microsecond stamps
 //	"3.0"   3      3.0 and later   native fetches       native fetch, microsecond stamps
 //
+// # Counts and times
+//
+// Arrivals, requests in flight and answers without a server are counted by HAProxy, whatever becomes of the exchange.
+// Times are sent for every answered request, or for a random share of them (Params.Sample). A 400 that HAProxy makes in a
+// backend tells of a client that left or sent rubbish, and is not counted as an answer without a server. docs/spoe.md has
+// every case.
+//
 // # When the agent is away
 //
 // No request fails, and none waits longer than `timeout processing`. Two traps were found by experiment, both on 2.6.12:

@@ -41,6 +41,9 @@ type Params struct {
 	// Track is the stick counter to use: sc0, sc1 or sc2 (when empty). The user's file must not track anything else with it
 	// for the requests of observed backends.
 	Track string
+	// Sample is the percentage of answered requests whose times are sent, chosen at random, 1 to 100 (when 0). The counters
+	// are exact at any; with less than 100, one more counts the servers' answers ("answered").
+	Sample int
 }
 
 // Files are the texts to put in place.
@@ -129,6 +132,9 @@ func (p Params) withDefaults() Params {
 			*d.to = d.def
 		}
 	}
+	if p.Sample == 0 {
+		p.Sample = 100
+	}
 	if p.HeartbeatAddr == "" {
 		p.HeartbeatAddr = p.abstract("heartbeat")
 	}
@@ -149,6 +155,8 @@ func (p Params) check() error {
 		return fmt.Errorf("prefix %.40q: it is a small letter and up to 23 small letters and digits", p.Prefix)
 	case !trackRule.MatchString(p.Track):
 		return fmt.Errorf("stick counter %.40q: it is sc0, sc1 or sc2", p.Track)
+	case p.Sample < 1 || p.Sample > 100:
+		return fmt.Errorf("sample %d: it is a percentage from 1 to 100", p.Sample)
 	case !validPath(p.SPOEFile):
 		return fmt.Errorf("SPOE file %.120q: it is an absolute path of letters, digits and . _ - /", p.SPOEFile)
 	}
@@ -238,7 +246,7 @@ func (p Params) engines() []engine {
 
 // size is the most bytes the message can take in a frame.
 func (m message) size() int {
-	n := len(m.Name) + 3 + 24 + len(m.Backend) + 8 + 6*20
+	n := len(m.Name) + 3 + 24 + len(m.Backend) + 8 + 7*20
 	for _, s := range m.Servers {
 		n += len(s) + 12
 	}

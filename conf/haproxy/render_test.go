@@ -89,6 +89,8 @@ func TestRenderRefuses(t *testing.T) {
 		"SPOE file with a space":     {func(p *haproxyconf.Params) { p.SPOEFile = "/etc/a b" }, "SPOE file"},
 		"heartbeat on a unix path":   {func(p *haproxyconf.Params) { p.HeartbeatAddr = "unix@/x" }, "heartbeat address"},
 		"prefix with a dash":         {func(p *haproxyconf.Params) { p.Prefix = "tide-gate" }, "prefix"},
+		"sample of nothing":          {func(p *haproxyconf.Params) { p.Sample = -1 }, "sample -1"},
+		"sample of more than all":    {func(p *haproxyconf.Params) { p.Sample = 101 }, "sample 101"},
 		"stick counter out of range": {func(p *haproxyconf.Params) { p.Track = "sc3" }, "stick counter"},
 	}
 	for name, tt := range tests {

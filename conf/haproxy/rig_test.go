@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,63 +21,139 @@ import (
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
-// binaries are the HAProxys to run on: the installed one, and a 3.0 where the environment names one.
-func binaries(t *testing.T) map[string]string {
-	t.Helper()
-	harness.Need(t, "haproxy")
-	return map[string]string{"installed": "haproxy", "3.0": os.Getenv("TIDEGATE_TEST_HAPROXY3")}
-}
+// haproxiesEnv names further HAProxys to run on, paths with spaces between; `make test-matrix` sets it.
+const haproxiesEnv = "TIDEGATE_TEST_HAPROXIES"
 
-// each runs f for every pair of HAProxy and variant that belong together.
+// each runs f for every pair of HAProxy and variant that belong together: the installed one and those of the environment.
 func each(t *testing.T, f func(t *testing.T, binary, variant string)) {
-	for version, binary := range binaries(t) {
+	harness.Need(t, "haproxy")
+	for _, binary := range append([]string{"haproxy"}, strings.Fields(os.Getenv(haproxiesEnv))...) {
+		version := versionOf(t, binary)
 		for _, variant := range []string{haproxyconf.Variant26, haproxyconf.Variant30} {
-			if version == "installed" && variant == haproxyconf.Variant30 {
+			if variant == haproxyconf.Variant30 && strings.HasPrefix(version, "2.") {
 				continue
 			}
-			t.Run("files for "+variant+" on "+version, func(t *testing.T) {
-				if binary == "" {
-					t.Skip("TIDEGATE_TEST_HAPROXY3 names no HAProxy 3.0")
-				}
-				f(t, binary, variant)
-			})
+			t.Run("HAProxy "+version+" files "+variant, func(t *testing.T) { f(t, binary, variant) })
 		}
 	}
 }
 
-// origin is an HTTP server that does what the query asks: ms (delay before the answer) and code. Requests to /hang wait
-// until the server is let go.
-type origin struct {
-	addr string
-	free chan struct{}
+// versionOf is the number and branch of a HAProxy, as 3.0.11.
+func versionOf(t *testing.T, binary string) string {
+	t.Helper()
+	path, err := harness.Find(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(path, "-v").Output()
+	if err != nil {
+		t.Fatalf("%s -v: %v", binary, err)
+	}
+	version := regexp.MustCompile(`version (\d+\.\d+\.\d+)`).FindSubmatch(out)
+	if version == nil {
+		t.Fatalf("%s -v says %q", binary, out)
+	}
+	return string(version[1])
 }
 
+// origin is an HTTP server that does what the path's last part and the query ask (ms: delay before the answer; code), and
+// says so in a header, by which a client tells a server's answer from one that HAProxy made.
+type origin struct {
+	addr  string
+	mu    sync.Mutex
+	gates map[string]chan struct{}
+}
+
+const originHeader = "X-Origin"
+
 func newOrigin(t *testing.T) *origin {
-	o := &origin{free: make(chan struct{})}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/hang") {
-			<-o.free
-		}
-		ms, _ := strconv.Atoi(r.FormValue("ms"))
-		time.Sleep(time.Duration(ms) * time.Millisecond)
-		code, err := strconv.Atoi(r.FormValue("code"))
-		if err != nil {
-			code = 200
-		}
-		w.WriteHeader(code)
-		fmt.Fprintln(w, "ok")
-	}))
+	o := &origin{gates: map[string]chan struct{}{}}
+	s := httptest.NewServer(http.HandlerFunc(o.serve))
 	o.addr = s.Listener.Addr().String()
-	var once sync.Once
-	t.Cleanup(func() { once.Do(func() { o.release() }); s.Close() })
+	t.Cleanup(func() {
+		o.mu.Lock()
+		for _, gate := range o.gates {
+			open(gate)
+		}
+		o.mu.Unlock()
+		s.Close()
+	})
 	return o
 }
 
-func (o *origin) release() {
+func (o *origin) serve(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
+	delay := time.Duration(ms) * time.Millisecond
+	code, err := strconv.Atoi(r.URL.Query().Get("code"))
+	if err != nil {
+		code = 200
+	}
+	name, what, _ := strings.Cut(r.URL.Path[1:], "/")
+	w.Header().Set(originHeader, "1")
+	body := "ok\n"
+	switch what {
+	case "hang": // until the backend's gate opens or the client has gone
+		o.pass(r, name)
+	case "cut": // no answer at all
+		panic(http.ErrAbortHandler)
+	case "half": // the end of the answer never comes
+		w.Header().Set("Content-Length", "1000")
+		fmt.Fprint(w, "begun")
+		w.(http.Flusher).Flush()
+		// Were it at once, HAProxy 3.0 and later would see the reset first and hand nothing on.
+		time.Sleep(100 * time.Millisecond)
+		panic(http.ErrAbortHandler)
+	case "drip": // headers and a beginning, the rest when the gate opens
+		fmt.Fprint(w, "begun")
+		w.(http.Flusher).Flush()
+		o.pass(r, name)
+		body = strings.Repeat("more", 20000)
+	case "stream":
+		for range 4 {
+			fmt.Fprint(w, "chunk")
+			w.(http.Flusher).Flush()
+			time.Sleep(delay)
+		}
+	}
+	if what != "stream" && what != "drip" {
+		time.Sleep(delay)
+		w.WriteHeader(code)
+	}
+	if code != 204 {
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func (o *origin) pass(r *http.Request, name string) {
 	select {
-	case <-o.free:
+	case <-o.gate(name):
+	case <-r.Context().Done():
+	}
+}
+
+func (o *origin) gate(name string) chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.gates[name] == nil {
+		o.gates[name] = make(chan struct{})
+	}
+	return o.gates[name]
+}
+
+// release lets the backend's waiting requests go, and all that come later.
+func (o *origin) release(name string) {
+	gate := o.gate(name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	open(gate)
+}
+
+func open(gate chan struct{}) {
+	select {
+	case <-gate:
 	default:
-		close(o.free)
+		close(gate)
 	}
 }
 
@@ -145,9 +223,10 @@ func startAgent(t *testing.T, addr string, sink spoa.Sink) *agent {
 
 // logs receives HAProxy's log lines on a UDP port.
 type logs struct {
-	addr string
-	mu   sync.Mutex
-	list []string
+	addr  string
+	mu    sync.Mutex
+	list  []string
+	times []time.Time
 }
 
 func newLogs(t *testing.T) *logs {
@@ -168,6 +247,7 @@ func newLogs(t *testing.T) *logs {
 			if _, line, ok := strings.Cut(string(buf[:n]), "LOG "); ok {
 				l.mu.Lock()
 				l.list = append(l.list, strings.TrimSpace(line))
+				l.times = append(l.times, time.Now())
 				l.mu.Unlock()
 			}
 		}
@@ -192,6 +272,19 @@ func (l *logs) lines() []logLine {
 	return out
 }
 
+// between returns the lines that came from one time to another.
+func (l *logs) between(from, to time.Time) (out []logLine) {
+	lines := l.lines()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, line := range lines {
+		if !l.times[i].Before(from) && l.times[i].Before(to) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
 func (l logLine) ms(t *testing.T, key string) time.Duration {
 	t.Helper()
 	n, err := strconv.Atoi(l[key])
@@ -206,10 +299,12 @@ type site struct {
 	*harness.HAProxy
 	rig   *harness.Rig
 	url   string
+	eager string // the same, where clients that leave end their requests (option abortonclose)
 	agent *agent
 	addr  string // the agent's
 	rec   *recorder
 	log   *logs
+	ends  []func() // of agents that are no part of the site
 }
 
 // backends are the observed backends' bodies by name; the lines to add go in front. Backend `app` has s1, others what
@@ -219,7 +314,8 @@ type backendText struct {
 	servers []string
 }
 
-func newSite(t *testing.T, binary, variant string, backends map[string]backendText) *site {
+// change is called twice: with the parameters alone before the files are made, and with both.
+func newSite(t *testing.T, binary, variant string, backends map[string]backendText, change ...func(*haproxyconf.Params, *haproxyconf.Files)) *site {
 	t.Helper()
 	t.Setenv("TIDEGATE_TEST_HAPROXY", binary)
 	s := &site{
@@ -234,34 +330,45 @@ func newSite(t *testing.T, binary, variant string, backends map[string]backendTe
 	for name, b := range backends {
 		p.Backends = append(p.Backends, haproxyconf.Backend{Name: name, Servers: b.servers})
 	}
+	for _, c := range change {
+		c(&p, nil)
+	}
 	files, err := haproxyconf.Render(p)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(&p, &files)
 	}
 	front, err := s.rig.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.url = "http://" + front
+	eager, err := s.rig.Addr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url, s.eager = "http://"+front, "http://"+eager
 	var cfg strings.Builder
 	fmt.Fprintf(&cfg, `global
-    log %s format raw local0
+    log %[1]s format raw local0
     stats socket {{SOCK}} mode 600 level admin
     maxconn 2000
-defaults
-    mode http
-    log global
-    timeout connect 1s
-    timeout client  20s
-    timeout server  2s
-    timeout queue   300ms
-frontend front
-    bind %s
-    log-format "LOG id=%%[var(txn.tidegate_id)] be=%%b srv=%%s st=%%ST Tw=%%Tw Tc=%%Tc Tr=%%Tr rc=%%rc err=%%[var(txn.tidegate.err)]"
-    use_backend %%[path,field(2,/)]
-`, s.log.addr, front)
+defaults eager-defaults
+    option abortonclose
+%[2]s
+frontend eager from eager-defaults
+    bind %[3]s
+%[4]s
+defaults usual
+    no option abortonclose
+%[2]s
+frontend front from usual
+    bind %[5]s
+%[4]s
+`, s.log.addr, defaultsText, eager, frontText, front)
 	for name, b := range backends {
-		fmt.Fprintf(&cfg, "backend %s\n%s%s", name, files.BackendLines, b.body)
+		fmt.Fprintf(&cfg, "backend %s from usual\n%s%s", name, files.BackendLines, b.body)
 	}
 	for name, text := range map[string]string{"tidegate.cfg": files.Include, "tidegate-spoe.conf": files.SPOE} {
 		if _, err := s.rig.Write(name, text); err != nil {
@@ -281,19 +388,56 @@ frontend front
 	return s
 }
 
-// agentEnv makes the test binary an agent that throws everything away, at the address it holds.
-const agentEnv = "TIDEGATE_TEST_AGENT"
+const (
+	defaultsText = `    mode http
+    log global
+    timeout connect 1s
+    timeout client  20s
+    timeout server  2s
+    timeout queue   300ms`
+	frontText = `    log-format "LOG id=%[var(txn.tidegate_id)] be=%b srv=%s st=%ST Tw=%Tw Tc=%Tc Tr=%Tr Td=%Td rc=%rc tsc=%tsc err=%[var(txn.tidegate.err)] proto=%HV"
+    http-request deny if { path_beg /front-deny/ }
+    use_backend %[path,field(2,/)]`
+)
+
+// agentEnv makes the test binary an agent at the address it holds. It throws everything away, after the time that
+// agentDelayEnv says; the ACKs wait for that.
+const (
+	agentEnv      = "TIDEGATE_TEST_AGENT"
+	agentDelayEnv = "TIDEGATE_TEST_AGENT_DELAY"
+)
+
+// slowSink takes its time.
+type slowSink time.Duration
+
+func (d slowSink) Done(time.Time, *spoa.Sample)      { time.Sleep(time.Duration(d)) }
+func (d slowSink) Heartbeat(time.Time, *spoa.Gauges) { time.Sleep(time.Duration(d)) }
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(agentEnv); addr != "" {
+		delay, _ := time.ParseDuration(os.Getenv(agentDelayEnv))
 		ln, err := spoa.Listen(addr)
 		if err == nil {
-			err = spoa.New(spoa.Options{}).Serve(context.Background(), ln)
+			err = spoa.New(spoa.Options{Sink: slowSink(delay)}).Serve(context.Background(), ln)
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
+}
+
+// startProcess runs an agent of its own, so that it can be killed and stopped.
+func (s *site) startProcess(t *testing.T, delay time.Duration) *harness.Proc {
+	t.Helper()
+	p, err := s.rig.Start("agent", []string{agentEnv + "=" + s.addr, agentDelayEnv + "=" + delay.String()}, os.Args[0])
+	if err == nil {
+		err = harness.WaitListening(s.addr, 5*time.Second)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ends = append(s.ends, p.Kill)
+	return p
 }
 
 // loader sends requests at a steady rate, whatever becomes of them.
@@ -302,7 +446,13 @@ type loader struct {
 	done     sync.WaitGroup
 	mu       sync.Mutex
 	statuses map[int]int
-	times    []time.Duration
+	results  []result
+}
+
+type result struct {
+	began  time.Time
+	took   time.Duration
+	status int
 }
 
 func (s *site) load(path string, every time.Duration) *loader {
@@ -322,7 +472,7 @@ func (s *site) load(path string, every time.Duration) *loader {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.statuses[status]++
-				l.times = append(l.times, time.Since(start))
+				l.results = append(l.results, result{start, time.Since(start), status})
 			})
 		}
 	})
@@ -332,7 +482,7 @@ func (s *site) load(path string, every time.Duration) *loader {
 func (l *loader) sent() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.times)
+	return len(l.results)
 }
 
 // more waits until n more requests have ended.

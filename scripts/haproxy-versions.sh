@@ -1,0 +1,128 @@
+#!/bin/sh
+# Gets other HAProxys than the installed one from newer Debian suites, for `make test-matrix`: 3.0, 3.2 and 3.4, each with
+# the libraries of its suite, into a folder of its own. Nothing is installed and nothing outside the folder changes.
+# Usage: scripts/haproxy-versions.sh [FOLDER]     (dist/haproxy when not given; FOLDER/3.0/haproxy is the program)
+#
+# The mirror is the one this machine's apt uses. A version that is there and runs is left alone; one that cannot be had is
+# reported and left out. The programs know their folder by its path: after moving it, run this again.
+set -eu
+
+folder=${1:-dist/haproxy}
+versions=${HAPROXY_VERSIONS:-3.0 3.2 3.4}
+
+say() { echo "haproxy-versions: $*"; }
+
+# The suites to look in for each version, the one with its libraries first.
+suites() {
+    case $1 in
+    3.0) echo "trixie trixie-security" ;;
+    3.2) echo "sid" ;;
+    *) echo "sid experimental" ;;
+    esac
+}
+
+# repository LABEL prints where this machine's apt gets Debian (or its security updates) from.
+repository() {
+    apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 'Created-By: Packages' | sed -n "s/^$1|//p" | head -n 1
+}
+
+# apt COMMAND ... runs apt-get or apt-cache on the lists in $work alone, as if nothing were installed.
+apt() {
+    command=$1
+    shift
+    "$command" -q -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
+        -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+        -o Dir::State="$work/state" -o Dir::State::Lists="$work/lists" -o Dir::State::status="$work/status" \
+        -o Dir::Cache="$work/cache" -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
+        -o APT::Install-Recommends=false -o APT::Update::Post-Invoke::= -o APT::Get::List-Cleanup=false "$@"
+}
+
+sources() {
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    signed=""
+    [ ! -e "$keyring" ] || signed="[signed-by=$keyring] "
+    for suite in $(suites "$1"); do
+        case $suite in
+        *-security) from=$(repository Debian-Security) ;;
+        *) from=$(repository Debian) ;;
+        esac
+        [ -z "$from" ] || echo "deb $signed$from $suite main"
+    done
+}
+
+# tool gets patchelf, which makes a program use other libraries than the system's, from the installed suite.
+tool() {
+    if command -v patchelf >/dev/null 2>&1; then
+        patchelf=patchelf
+        return
+    fi
+    patchelf=$base/tools/usr/bin/patchelf
+    [ ! -x "$patchelf" ] || return 0
+    (cd "$scratch" && apt-get -q -o APT::Sandbox::User=root download patchelf) >>"$log" 2>&1 || return 1
+    dpkg -x "$scratch"/patchelf_*.deb "$base/tools"
+}
+
+# get VERSION unpacks it to $scratch/VERSION, moves that into place and makes the program run. Its messages go to the log.
+get() {
+    version=$1
+    work=$scratch/apt-$version
+    mkdir -p "$work/state/lists/partial" "$work/lists/partial" "$work/cache/archives/partial" || return 1
+    : >"$work/status"
+    sources "$version" >"$work/sources.list"
+    if [ ! -s "$work/sources.list" ]; then
+        echo "E: this machine's apt knows no Debian mirror; is it Debian, and has apt-get update been run?"
+        return 1
+    fi
+    apt apt-get update || return 1
+    package=$(apt apt-cache madison haproxy | awk -F ' *[|] *' -v v="$version." 'index($2, v) == 1 {print $2; exit}')
+    if [ -z "$package" ]; then
+        echo "E: the suites $(suites "$version") have no HAProxy $version"
+        return 1
+    fi
+    # With an empty list of installed packages, apt finds every library that is needed.
+    apt apt-get install -y --download-only "haproxy=$package" || return 1
+    new=$scratch/$version
+    mkdir -p "$new" || return 1
+    for deb in "$work"/cache/archives/*.deb; do
+        case ${deb##*/} in
+        haproxy_* | lib* | zlib1g_*) dpkg -x "$deb" "$new" || return 1 ;;
+        esac
+    done
+    rm -rf "$new/usr/share" "${base:?}/$version"
+    mv "$new" "$base/$version" || return 1
+    loader=$(find "$base/$version" -name 'ld-linux*.so.*' | head -n 1)
+    [ -n "$loader" ] || return 1
+    program=$base/$version/usr/sbin/haproxy
+    # Patched rather than started by its loader: a HAProxy that reloads starts itself again by the name it was started with.
+    "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$(dirname "$loader")" "$program" || return 1
+    ln -sfn usr/sbin/haproxy "$base/$version/haproxy"
+}
+
+runs() {
+    [ -x "$base/$1/haproxy" ] && "$base/$1/haproxy" -v 2>/dev/null | grep -q "version $1\."
+}
+
+command -v apt-get >/dev/null 2>&1 && command -v dpkg >/dev/null 2>&1 || {
+    say "no apt-get and dpkg here: no other versions"
+    exit 0
+}
+mkdir -p "$folder"
+base=$(cd "$folder" && pwd)
+scratch=$(mktemp -d "$base/.new-XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+log=$scratch/log
+for version in $versions; do
+    if ! runs "$version"; then
+        say "getting $version from the Debian suites $(suites "$version"), with its libraries, into $folder/$version"
+        if ! { tool && get "$version" >"$log" 2>&1 && runs "$version"; }; then
+            say "$version cannot be had and is left out:"
+            # The mirror's address is nobody's business.
+            grep -E '^(E|W|Err|patchelf)' "$log" | sed -e 's,[a-z]*://[^ ]*,MIRROR,g' -e 's/^/    /' | tail -n 5
+            rm -rf "${base:?}/$version"
+            continue
+        fi
+    fi
+    say "$version is $("$base/$version/haproxy" -v | sed -n '1s/^HAProxy version \([^ ]*\).*/\1/p') in $folder/$version/haproxy"
+done
