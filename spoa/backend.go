@@ -91,14 +91,20 @@ type backend struct {
 // server is small, for there may be many thousands.
 type server struct {
 	name string
-	// seen is when it last answered, heard when it was last named at all.
-	seen, heard      int64
+	// heard is when it was last named.
+	heard    int64
+	inFlight int32
+	id       uint16
+	// work is nil until it answers.
+	work *work
+}
+
+// work is what a server has done; seen is when it last answered.
+type work struct {
+	seen             int64
 	requests, errors uint64
-	inFlight         int32
-	id               uint16
 	sketch           window.Sketch
-	// minutes is nil until it answers.
-	minutes *window.Minutes
+	minutes          window.Minutes
 }
 
 func newBackend(name string, now time.Time, s *shared) *backend {
@@ -158,23 +164,24 @@ func (b *backend) done(now time.Time, s *Sample) bool {
 		return true
 	}
 	v := b.server(at, s.Server)
+	if v.work == nil {
+		v.work = &work{seen: at, sketch: b.serverKind.New(), minutes: window.NewMinutes(sec)}
+	}
+	w := v.work
 	if s.Response >= 0 {
 		queue, connect := max(s.Queue, 0), max(s.Connect, 0)
 		add.Timed = 1
 		add.Queue, add.Connect, add.Response = micros(queue), micros(connect), micros(s.Response)
 		b.sketch.Add(sec, queue+connect+s.Response)
 		b.timings.Add(timing{shorten(queue), shorten(connect), shorten(s.Response), v.id, int16(s.Status)})
-		v.sketch.Add(sec, s.Response)
+		w.sketch.Add(sec, s.Response)
 	}
 	b.seconds.Add(sec, add)
-	v.seen = max(v.seen, at)
-	v.requests++
-	v.errors += add.Errors
-	if v.minutes == nil {
-		v.minutes = window.NewMinutes(sec, b.budget)
-	}
+	w.seen = max(w.seen, at)
+	w.requests++
+	w.errors += add.Errors
 	add.Arrivals = 1
-	v.minutes.Add(sec, add)
+	w.minutes.Add(sec, add, b.budget)
 	if !beating && s.ServerConns != Absent {
 		v.inFlight = int32(s.ServerConns)
 	}
@@ -231,7 +238,7 @@ func (b *backend) server(at int64, name string) *server {
 		v = b.servers[name]
 	}
 	if v == nil {
-		v = &server{name: name, seen: never, heard: at, sketch: b.serverKind.New()}
+		v = &server{name: name, heard: at}
 		if k := len(b.freeIDs); k > 0 {
 			v.id, b.freeIDs = b.freeIDs[k-1], b.freeIDs[:k-1]
 			b.byID[v.id] = v
@@ -250,13 +257,13 @@ func (b *backend) dropServer(v *server) {
 	delete(b.servers, v.name)
 	b.byID[v.id] = nil
 	b.freeIDs = append(b.freeIDs, v.id)
-	v.release()
+	v.release(b.budget)
 }
 
-func (v *server) release() {
-	v.sketch.Release()
-	if v.minutes != nil {
-		v.minutes.Release()
+func (v *server) release(b *window.Budget) {
+	if v.work != nil {
+		v.work.sketch.Release()
+		v.work.minutes.Release(b)
 	}
 }
 
@@ -267,7 +274,7 @@ func (b *backend) release() {
 	b.sketch.Release()
 	b.timings.Release()
 	for _, v := range b.servers {
-		v.release()
+		v.release(b.budget)
 	}
 }
 

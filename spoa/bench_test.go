@@ -14,11 +14,12 @@ func BenchmarkConnectionsInParallel(b *testing.B) {
 		for _, conns := range []int{8, 40} {
 			b.Run(fmt.Sprintf("%s/conns=%d", name, conns), func(b *testing.B) {
 				meter, meters := NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet())
+				names := newNameTable()
 				var next atomic.Int64
 				b.SetParallelism(conns / 2)
 				b.ReportAllocs()
 				b.RunParallel(func(pb *testing.PB) {
-					s := newSession(meter, meters, 16380, func(reason, string) {})
+					s := newSession(meter, meters, names, 16380, func(reason, string) {})
 					now := time.Unix(1000, 0)
 					s.feed(now, goodHello())
 					i := int(next.Add(1))

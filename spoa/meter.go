@@ -3,6 +3,7 @@ package spoa
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ type MeterOptions struct {
 	// share Other.
 	MaxServers int
 	// Memory is the number of bytes that all windows may take together for what grows with traffic: the seconds of the
-	// last hour, latencies, timings not yet taken; 12 MB by default. When it is short, old seconds are merged to tens.
+	// last hour, latencies, timings not yet taken; 6 MB by default. When it is short, old seconds are merged to tens.
 	Memory int64
 	// Forget is the time after which a backend or server not heard of is forgotten, one hour by default.
 	Forget time.Duration
@@ -59,7 +60,7 @@ func NewMeter(o MeterOptions) *Meter {
 	}
 	o.MaxServers = min(o.MaxServers, 65_000)
 	if o.Memory <= 0 {
-		o.Memory = 12 << 20
+		o.Memory = 6 << 20
 	}
 	if o.Forget <= 0 {
 		o.Forget = time.Hour
@@ -84,6 +85,7 @@ func NewMeter(o MeterOptions) *Meter {
 		boots:   newBootSeries(o.Metrics),
 	}
 	o.Metrics.GetOrCreateGauge("tidegate_spoa_window_bytes", func() float64 { return float64(budget.Used()) })
+	o.Metrics.RegisterMetricsWriter(m.writeMetrics)
 	return m
 }
 
@@ -131,7 +133,6 @@ func (m *Meter) backend(now time.Time, name string) *backend {
 	}
 	b = newBackend(name, now, m.shared)
 	m.backends[name] = b
-	m.register(b)
 	return b
 }
 
@@ -246,10 +247,10 @@ func (m *Meter) SumServer(now time.Time, backend, server string, n int) (total w
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v := b.servers[server]
-	if v == nil || v.minutes == nil {
+	if v == nil || v.work == nil {
 		return total, 0, v != nil
 	}
-	total, covered = v.minutes.Sum(second(b.at(now)), min(n, 3600))
+	total, covered = v.work.minutes.Sum(second(b.at(now)), min(n, 3600))
 	return total, covered, true
 }
 
@@ -292,12 +293,15 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 			b.dropServer(v)
 			continue
 		}
-		s := ServerReport{Name: v.name, LastSeen: b.when(v.seen), Requests: v.requests, Errors: v.errors, InFlight: int(v.inFlight)}
-		scratch.Reset()
-		if v.sketch.Merge(sec, scratch) {
-			s.MeanResponse, s.P95 = scratch.Mean(), scratch.Quantile(0.95)
-		} else {
-			v.sketch.Trim(sec)
+		s := ServerReport{Name: v.name, InFlight: int(v.inFlight)}
+		if w := v.work; w != nil {
+			s.LastSeen, s.Requests, s.Errors = b.when(w.seen), w.requests, w.errors
+			scratch.Reset()
+			if w.sketch.Merge(sec, scratch) {
+				s.MeanResponse, s.P95 = scratch.Mean(), scratch.Quantile(0.95)
+			} else {
+				w.sketch.Trim(sec)
+			}
 		}
 		r.Servers = append(r.Servers, s)
 	}
@@ -305,20 +309,17 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 	return true
 }
 
-// forget takes a backend that has ended out of the table, and its series with it.
+// forget takes a backend that has ended out of the table.
 func (m *Meter) forget(b *backend) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.backends[b.name] != b {
-		return
-	}
-	delete(m.backends, b.name)
-	for _, metric := range backendGauges {
-		m.opts.Metrics.UnregisterMetric(seriesName(metric.name, b.name))
+	if m.backends[b.name] == b {
+		delete(m.backends, b.name)
 	}
 }
 
-// backendGauges are the series of each backend; they leave with it.
+// backendGauges are the series of each backend. They are written from the table itself: registered one by one, they would
+// take more memory than the backends.
 var backendGauges = []struct {
 	name string
 	read func(b *backend, at int64) float64
@@ -334,15 +335,20 @@ var backendGauges = []struct {
 	}},
 }
 
-func (m *Meter) register(b *backend) {
+func (m *Meter) writeMetrics(w io.Writer) {
+	list := m.list()
+	if len(list) == 0 {
+		return
+	}
+	slices.SortFunc(list, func(a, b *backend) int { return cmp.Compare(a.name, b.name) })
+	at := m.shared.at(time.Now())
 	for _, metric := range backendGauges {
-		m.opts.Metrics.GetOrCreateGauge(seriesName(metric.name, b.name), func() float64 {
-			at := b.at(time.Now())
+		metrics.WriteMetadataIfNeeded(w, metric.name, "gauge")
+		for _, b := range list {
 			b.mu.Lock()
-			defer b.mu.Unlock()
-			return metric.read(b, at)
-		})
+			v := metric.read(b, at)
+			b.mu.Unlock()
+			fmt.Fprintf(w, "%s{backend=%q} %g\n", metric.name, b.name, v)
+		}
 	}
 }
-
-func seriesName(metric, backend string) string { return fmt.Sprintf("%s{backend=%q}", metric, backend) }

@@ -155,12 +155,12 @@ func TestMinutesAgainstAMap(t *testing.T) {
 		bytes := rapid.SampledFrom([]int64{0, 20, 100, 1 << 30}).Draw(t, "memory")
 		budget := window.NewBudget(bytes)
 		now := rapid.Int64Range(-1000, 5000).Draw(t, "start")
-		m, model := window.NewMinutes(now, budget), map[int64]window.Bucket{}
+		m, model := window.NewMinutes(now), map[int64]window.Bucket{}
 		began := now
 		for range rapid.IntRange(0, 80).Draw(t, "steps") {
 			now += rapid.SampledFrom([]int64{0, 1, 30, 61, 61, 300, 3600, 4000}).Draw(t, "gap")
 			b := drawBucket(t)
-			m.Add(now, b)
+			m.Add(now, b, budget)
 			k := model[now]
 			addAll(&k, b)
 			model[now] = k
@@ -177,7 +177,7 @@ func TestMinutesAgainstAMap(t *testing.T) {
 				t.Fatalf("%d bytes taken, %d are allowed", budget.Used(), bytes)
 			}
 		}
-		if m.Release(); budget.Used() != 0 {
+		if m.Release(budget); budget.Used() != 0 {
 			t.Fatalf("%d bytes are still taken", budget.Used())
 		}
 	})
