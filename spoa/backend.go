@@ -38,6 +38,8 @@ type timing struct {
 	status                   int16
 }
 
+const timingBytes = 16
+
 // shortTime is microseconds up to 35 minutes, and beyond, with the highest bit set, milliseconds.
 type shortTime uint32
 
@@ -112,7 +114,7 @@ func newBackend(name string, now time.Time, s *shared) *backend {
 		name: name, shared: s,
 		totals:  totals{began: s.began},
 		seconds: window.NewHour(s.budget), sketch: s.backendKind.New(),
-		timings: window.NewRecent[timing](keptTimings, s.budget), servers: map[string]*server{},
+		timings: window.NewRecent[timing](keptTimings, timingBytes, s.budget), servers: map[string]*server{},
 		seen: s.at(now), lastHeartbeat: never, lastSample: never,
 	}
 	b.seconds.Begin(second(b.seen))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -71,7 +72,7 @@ func NewMeter(o MeterOptions) *Meter {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	budget := window.NewBudget(o.Memory)
+	budget := window.NewBudget(o.Memory, func() window.Number { return new(atomic.Int64) })
 	m := &Meter{
 		opts: o, backends: map[string]*backend{},
 		shared: &shared{

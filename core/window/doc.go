@@ -32,7 +32,7 @@
 //   - Memory is bounded by what the constructor was told and by the budget, whatever is added. Once a window has grown to
 //     its traffic it allocates nothing, but for a block of the past now and then in its first hour.
 //   - What is older than a window is dropped and counted, never put into a wrong second.
-//   - Only Budget and Sketches are safe for concurrent use: the owner of a window has the lock.
+//   - Only Budget and Sketches may be shared, and are safe when their numbers are: the owner of a window has the lock.
 //
 // # Why an own histogram
 //

@@ -46,7 +46,7 @@ func sumOf(model map[int64]window.Bucket, from, to int64) (total window.Bucket) 
 func TestHourAgainstAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bytes := rapid.SampledFrom([]int64{0, 512, 3000, 1 << 30}).Draw(t, "memory")
-		budget := window.NewBudget(bytes)
+		budget := window.NewBudget(bytes, nil)
 		s, model := window.NewHour(budget), map[int64]window.Bucket{}
 		began := rapid.Int64Range(-5000, 5000).Draw(t, "start")
 		now := began
@@ -99,7 +99,7 @@ func TestHourSharesMemory(t *testing.T) {
 			all[i%len(all)].Add(sec, window.Bucket{Arrivals: 10, Completions: 10, Timed: 10, Queue: 200, Connect: 3000, Response: 500000 + uint64(sec*7919%1000)})
 		}
 	}
-	budget := window.NewBudget(1 << 30)
+	budget := window.NewBudget(1<<30, nil)
 	s := window.NewHour(budget)
 	if fill(0, s); budget.Used() > 40<<10 {
 		t.Errorf("a busy hour takes %d bytes, want at most 40 kB", budget.Used())
@@ -120,7 +120,7 @@ func TestHourSharesMemory(t *testing.T) {
 	}
 
 	// Two have filled the memory when eight more begin; all would want 360 kB and get 96 kB.
-	budget = window.NewBudget(96 << 10)
+	budget = window.NewBudget(96<<10, nil)
 	all := []*window.Seconds{window.NewHour(budget), window.NewHour(budget)}
 	fill(0, all...)
 	for range 8 {
@@ -153,7 +153,7 @@ func TestHourSpreadsOverAGap(t *testing.T) {
 func TestMinutesAgainstAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bytes := rapid.SampledFrom([]int64{0, 20, 100, 1 << 30}).Draw(t, "memory")
-		budget := window.NewBudget(bytes)
+		budget := window.NewBudget(bytes, nil)
 		now := rapid.Int64Range(-1000, 5000).Draw(t, "start")
 		m, model := window.NewMinutes(now), map[int64]window.Bucket{}
 		began := now
@@ -194,7 +194,7 @@ func TestSketchAgainstExactQuantiles(t *testing.T) {
 	}
 	for name, draw := range shapes {
 		for _, n := range []int{1, 5, 20, 100, 1000, 30000} {
-			budget := window.NewBudget(1 << 30)
+			budget := window.NewBudget(1<<30, nil)
 			s := window.NewSketches(30, 6, budget).New()
 			r := rand.New(rand.NewPCG(1, uint64(n)))
 			var values []time.Duration
@@ -241,7 +241,7 @@ func exp(x float64) float64 {
 func TestSketchGrowsAndShrinks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bytes := rapid.SampledFrom([]int64{0, 64, 2000, 1 << 30}).Draw(t, "memory")
-		budget := window.NewBudget(bytes)
+		budget := window.NewBudget(bytes, nil)
 		kind := window.NewSketches(30, 3, budget)
 		s := kind.New()
 		turns := map[int64]uint64{}

@@ -1,12 +1,11 @@
 package window
 
-import "unsafe"
-
 const (
 	pageBuckets = subs
 	pagesOfHist = histBuckets / pageBuckets
 	pageSize    = pageBuckets * 4
-	pagesSize   = int(unsafe.Sizeof(pages{}))
+	// pagesSize is what pages takes beside its pages.
+	pagesSize = maxParts*(2*pagesOfHist+8) + 48
 )
 
 type page [pageBuckets]uint32

@@ -1,7 +1,5 @@
 package window
 
-import "unsafe"
-
 const (
 	firstRecent = 8
 	// quietTakes is after how many takes that used less than a quarter of it a buffer is halved.
@@ -13,6 +11,7 @@ const (
 // as lost.
 type Recent[T any] struct {
 	budget   *Budget
+	size     int
 	buf      []T
 	start, n int
 	bound    int
@@ -21,8 +20,10 @@ type Recent[T any] struct {
 	quiet    int
 }
 
-// NewRecent returns a Recent of at most n entries, at least 1.
-func NewRecent[T any](n int, b *Budget) *Recent[T] { return &Recent[T]{budget: b, bound: max(n, 1)} }
+// NewRecent returns a Recent of at most n entries, at least 1, each of which takes size bytes.
+func NewRecent[T any](n, size int, b *Budget) *Recent[T] {
+	return &Recent[T]{budget: b, size: size, bound: max(n, 1)}
+}
 
 // Add appends v.
 func (r *Recent[T]) Add(v T) {
@@ -69,13 +70,11 @@ func (r *Recent[T]) Release() {
 
 // resize changes the buffer to n entries, at least those in it; false when it is that already or there is no memory.
 func (r *Recent[T]) resize(n int) bool {
-	var v T
-	size := int(unsafe.Sizeof(v))
 	switch more := n - len(r.buf); {
-	case more == 0 || more > 0 && !r.budget.take(more*size):
+	case more == 0 || more > 0 && !r.budget.take(more*r.size):
 		return false
 	case more < 0:
-		r.budget.give(-more * size)
+		r.budget.give(-more * r.size)
 	}
 	var buf []T
 	if n > 0 {

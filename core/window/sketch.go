@@ -2,7 +2,6 @@ package window
 
 import (
 	"math/bits"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,8 +22,8 @@ type Sketches struct {
 	width  int64
 	parts  int64
 	budget *Budget
-	late   atomic.Uint64
-	forced atomic.Uint64
+	late   Number
+	forced Number
 }
 
 // NewSketches returns the kind with that span in seconds and number of parts. Parts are 1 to 8, and span is rounded up to
@@ -32,7 +31,7 @@ type Sketches struct {
 func NewSketches(span, parts int, b *Budget) *Sketches {
 	parts = min(max(parts, 1), maxParts)
 	span = max(span, parts)
-	return &Sketches{width: int64((span + parts - 1) / parts), parts: int64(parts), budget: b}
+	return &Sketches{width: int64((span + parts - 1) / parts), parts: int64(parts), budget: b, late: b.newNumber(), forced: b.newNumber()}
 }
 
 // New returns an empty sketch. It takes 48 bytes, 4 for each different latency as long as there are few, and 256 for each
@@ -40,11 +39,11 @@ func NewSketches(span, parts int, b *Budget) *Sketches {
 func (k *Sketches) New() Sketch { return Sketch{of: k} }
 
 // Late is the number of latencies that came too late to be counted.
-func (k *Sketches) Late() uint64 { return k.late.Load() }
+func (k *Sketches) Late() uint64 { return uint64(k.late.Load()) }
 
 // Forced is the number of latencies that were counted with the nearest known ones, or not at all when there were none,
 // because the budget had no memory for them.
-func (k *Sketches) Forced() uint64 { return k.forced.Load() }
+func (k *Sketches) Forced() uint64 { return uint64(k.forced.Load()) }
 
 // Sketch is one of Sketches. Its zero value is not usable; it must not be copied once used.
 type Sketch struct {

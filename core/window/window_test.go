@@ -198,8 +198,8 @@ func TestSketchForgets(t *testing.T) {
 func TestRecentAgainstASlice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 40).Draw(t, "size")
-		budget := window.NewBudget(int64(rapid.IntRange(0, 400).Draw(t, "budget")))
-		r := window.NewRecent[int](size, budget)
+		budget := window.NewBudget(int64(rapid.IntRange(0, 400).Draw(t, "budget")), nil)
+		r := window.NewRecent[int](size, 8, budget)
 		var since []int
 		seq := 0
 		for range rapid.IntRange(0, 40).Draw(t, "turns") {
@@ -233,7 +233,7 @@ func TestRecentAgainstASlice(t *testing.T) {
 }
 
 func TestNothingAllocates(t *testing.T) {
-	s, k, r := window.NewHour(nil), window.NewSketches(30, 6, nil).New(), window.NewRecent[[7]int64](128, nil)
+	s, k, r := window.NewHour(nil), window.NewSketches(30, 6, nil).New(), window.NewRecent[[7]int64](128, 56, nil)
 	for range 128 {
 		r.Add([7]int64{})
 	}
