@@ -1,6 +1,7 @@
 package spoa
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -10,14 +11,15 @@ import (
 const (
 	// rateSeconds is the time the arrival rate is averaged over, spanSeconds that of the percentiles.
 	rateSeconds = 10
+	longRate    = 60
 	spanSeconds = 30
-	ringSeconds = 60
 	// A backend's percentiles are renewed every 5 s, a server's every 10 s.
 	backendParts = 6
 	serverParts  = 3
 	keptTimings  = 4096
 	// heartbeatFresh is how long a heartbeat's gauges are better than those of a sample.
 	heartbeatFresh = 2 * time.Second
+	never          = math.MinInt64
 )
 
 // Timing is one answered request. Times that were not told are 0.
@@ -29,123 +31,191 @@ type Timing struct {
 	Queue, Connect, Response time.Duration
 }
 
+// timing is a Timing in 16 bytes without pointers. Its server is a number in backend.byID.
+type timing struct {
+	queue, connect, response shortTime
+	server                   uint16
+	status                   int16
+}
+
+const timingBytes = 16
+
+// shortTime is microseconds up to 35 minutes, and beyond, with the highest bit set, milliseconds.
+type shortTime uint32
+
+func shorten(d time.Duration) shortTime {
+	if us := micros(d); us < 1<<31 {
+		return shortTime(us)
+	}
+	return 1<<31 | shortTime(min(d/time.Millisecond, 1<<31-1))
+}
+
+func (s shortTime) duration() time.Duration {
+	if s < 1<<31 {
+		return time.Duration(s) * time.Microsecond
+	}
+	return time.Duration(s&^(1<<31)) * time.Millisecond
+}
+
+// shared is what all backends of a meter have in common.
+type shared struct {
+	began                   time.Time
+	maxServers              int
+	budget                  *window.Budget
+	backendKind, serverKind *window.Sketches
+}
+
 // backend is what a meter knows of one backend. mu guards all; it is held for about 100 ns by a sample, and for some ten
-// microseconds by a report.
+// microseconds by a report. Times are nanoseconds since the meter began, on the monotonic clock.
 type backend struct {
-	name  string
-	began time.Time
+	name string
+	*shared
 
 	mu            sync.Mutex
 	totals        totals
 	seconds       *window.Seconds
+	gone          bool  // forgotten by the meter, and empty
 	counted       bool  // the counters give the arrivals
 	countedSecond int64 // when they were last seen
-	sketch        *window.Sketch
-	timings       *window.Ring[Timing]
-	taken         uint64
+	sketch        window.Sketch
+	timings       *window.Recent[timing]
 	servers       map[string]*server
-	maxServers    int
+	// byID holds the servers by the number that timings know them by; ids that are free are nil and listed in freeIDs.
+	byID    []*server
+	freeIDs []uint16
 
-	seen, lastHeartbeat, lastSample time.Time
+	seen, lastHeartbeat, lastSample int64
 	boot                            string
 	inFlight, queued, up            int
 	completions, errors             uint64
 }
 
+// server is small, for there may be many thousands.
 type server struct {
-	// seen is when it last answered, heard when it was last named at all.
-	seen, heard      time.Time
-	requests, errors uint64
-	inFlight         int
-	sketch           *window.Sketch
+	name string
+	// heard is when it was last named.
+	heard    int64
+	inFlight int32
+	id       uint16
+	// work is nil until it answers.
+	work *work
 }
 
-func newBackend(name string, now, began time.Time, maxServers int) *backend {
+// work is what a server has done; seen is when it last answered.
+type work struct {
+	seen             int64
+	requests, errors uint64
+	sketch           window.Sketch
+	minutes          window.Minutes
+}
+
+func newBackend(name string, now time.Time, s *shared) *backend {
 	b := &backend{
-		name: name, began: began, maxServers: maxServers,
-		totals:  totals{began: began},
-		seconds: window.NewSeconds(ringSeconds), sketch: window.NewSketch(spanSeconds, backendParts),
-		timings: window.NewRing[Timing](keptTimings), servers: map[string]*server{},
-		seen: now,
+		name: name, shared: s,
+		totals:  totals{began: s.began},
+		seconds: window.NewHour(s.budget), sketch: s.backendKind.New(),
+		timings: window.NewRecent[timing](keptTimings, timingBytes, s.budget), servers: map[string]*server{},
+		seen: s.at(now), lastHeartbeat: never, lastSample: never,
 	}
-	b.seconds.Begin(b.second(now))
+	b.seconds.Begin(second(b.seen))
 	return b
 }
 
-// second is now on the meter's own axis, which a change of the date does not move.
-func (b *backend) second(now time.Time) int64 { return int64(now.Sub(b.began) / time.Second) }
+// at is now on the meter's own axis, which a change of the date does not move.
+func (s *shared) at(now time.Time) int64 { return int64(now.Sub(s.began)) }
 
-func (b *backend) done(now time.Time, s *Sample) {
+// when is the reverse; the zero time for never.
+func (s *shared) when(at int64) time.Time {
+	if at == never {
+		return time.Time{}
+	}
+	return s.began.Add(time.Duration(at))
+}
+
+func second(at int64) int64 { return at / int64(time.Second) }
+
+// done records a sample; false when the backend has just been forgotten.
+func (b *backend) done(now time.Time, s *Sample) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sec := b.second(now)
-	b.saw(now)
-	if now.After(b.lastSample) {
-		b.lastSample = now
+	if b.gone {
+		return false
 	}
+	at := b.at(now)
+	sec := second(at)
+	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
+	beating := b.beating(at)
 	if b.name != Other {
 		b.count(now, sec, s.Boot, s.Counters, false)
-		if now.Sub(b.lastHeartbeat) > heartbeatFresh {
+		if !beating {
 			set(&b.inFlight, s.BackendConns)
 			set(&b.queued, s.Queued)
 		}
 	}
-	failed := s.Status >= 500
 	add := window.Bucket{Completions: 1}
 	if !b.counted {
 		add.Arrivals = 1
 	}
 	b.completions++
-	if failed {
+	if s.Status >= 500 {
 		b.errors++
 		add.Errors = 1
 	}
-	if s.Server != "" && s.Response >= 0 {
+	if s.Server == "" {
+		b.seconds.Add(sec, add)
+		return true
+	}
+	v := b.server(at, s.Server)
+	if v.work == nil {
+		v.work = &work{seen: at, sketch: b.serverKind.New(), minutes: window.NewMinutes(sec)}
+	}
+	w := v.work
+	if s.Response >= 0 {
 		queue, connect := max(s.Queue, 0), max(s.Connect, 0)
 		add.Timed = 1
 		add.Queue, add.Connect, add.Response = micros(queue), micros(connect), micros(s.Response)
 		b.sketch.Add(sec, queue+connect+s.Response)
-		b.timings.Add(Timing{b.timings.Last() + 1, s.Server, s.Status, queue, connect, s.Response})
+		b.timings.Add(timing{shorten(queue), shorten(connect), shorten(s.Response), v.id, int16(s.Status)})
+		w.sketch.Add(sec, s.Response)
 	}
 	b.seconds.Add(sec, add)
-	b.served(now, sec, s, failed)
+	w.seen = max(w.seen, at)
+	w.requests++
+	w.errors += add.Errors
+	add.Arrivals = 1
+	w.minutes.Add(sec, add, b.budget)
+	if !beating && s.ServerConns != Absent {
+		v.inFlight = int32(s.ServerConns)
+	}
+	return true
 }
 
-func (b *backend) served(now time.Time, sec int64, s *Sample, failed bool) {
-	if s.Server == "" {
-		return
-	}
-	v := b.server(now, s.Server)
-	if now.After(v.seen) {
-		v.seen = now
-	}
-	v.requests++
-	if failed {
-		v.errors++
-	}
-	if s.Response >= 0 {
-		v.sketch.Add(sec, s.Response)
-	}
-	if now.Sub(b.lastHeartbeat) > heartbeatFresh {
-		set(&v.inFlight, s.ServerConns)
-	}
+// beating tells whether heartbeats give the gauges.
+func (b *backend) beating(at int64) bool {
+	return b.lastHeartbeat != never && at-b.lastHeartbeat <= int64(heartbeatFresh)
 }
 
-func (b *backend) heartbeat(now time.Time, g *Gauges) {
+// heartbeat records gauges and counters; false when the backend has just been forgotten.
+func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.saw(now)
-	if now.Before(b.lastHeartbeat) {
-		return
+	if b.gone {
+		return false
 	}
-	b.lastHeartbeat, b.boot = now, g.Boot
+	at := b.at(now)
+	b.seen = max(b.seen, at)
+	if at < b.lastHeartbeat {
+		return true
+	}
+	b.lastHeartbeat, b.boot = at, g.Boot
 	set(&b.inFlight, g.InFlight)
 	set(&b.queued, g.Queued)
 	set(&b.up, g.Up)
-	b.count(now, b.second(now), g.Boot, g.Counters, true)
+	b.count(now, second(at), g.Boot, g.Counters, true)
 	for _, sg := range g.Servers {
-		b.server(now, sg.Name).inFlight = sg.Conns
+		b.server(at, sg.Name).inFlight = int32(sg.Conns)
 	}
+	return true
 }
 
 // count brings the totals up to date and spreads the new arrivals over the seconds since the last look.
@@ -157,32 +227,57 @@ func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heart
 	if !b.counted {
 		b.counted, b.countedSecond = true, sec
 	}
-	b.seconds.Begin(sec)
 	b.seconds.Spread(min(b.countedSecond, sec), sec, n)
+	b.seconds.Begin(sec)
 	b.countedSecond = max(b.countedSecond, sec)
 }
 
-func (b *backend) saw(now time.Time) {
-	if now.After(b.seen) {
-		b.seen = now
-	}
-}
-
 // server returns the record of a server; those beyond the bound share one.
-func (b *backend) server(now time.Time, name string) *server {
+func (b *backend) server(at int64, name string) *server {
 	v := b.servers[name]
 	if v == nil && len(b.servers) >= b.maxServers {
 		name = Other
 		v = b.servers[name]
 	}
 	if v == nil {
-		v = &server{sketch: window.NewSketch(spanSeconds, serverParts)}
+		v = &server{name: name, heard: at}
+		if k := len(b.freeIDs); k > 0 {
+			v.id, b.freeIDs = b.freeIDs[k-1], b.freeIDs[:k-1]
+			b.byID[v.id] = v
+		} else {
+			v.id = uint16(len(b.byID))
+			b.byID = append(b.byID, v)
+		}
 		b.servers[name] = v
 	}
-	if now.After(v.heard) {
-		v.heard = now
-	}
+	v.heard = max(v.heard, at)
 	return v
+}
+
+// dropServer forgets a server whose timings have been taken.
+func (b *backend) dropServer(v *server) {
+	delete(b.servers, v.name)
+	b.byID[v.id] = nil
+	b.freeIDs = append(b.freeIDs, v.id)
+	v.release(b.budget)
+}
+
+func (v *server) release(b *window.Budget) {
+	if v.work != nil {
+		v.work.sketch.Release()
+		v.work.minutes.Release(b)
+	}
+}
+
+// release ends a backend that is to be forgotten and gives its memory back to the budget. mu is held.
+func (b *backend) release() {
+	b.gone = true
+	b.seconds.Release()
+	b.sketch.Release()
+	b.timings.Release()
+	for _, v := range b.servers {
+		v.release(b.budget)
+	}
 }
 
 func set(to *int, n int) {

@@ -146,16 +146,11 @@ func (s *spy) Heartbeat(_ time.Time, g *Gauges) {
 }
 
 // tally is a counter for tests.
-type tally struct {
-	bad          map[string]int
-	dones, beats int
-}
+type tally struct{ bad map[string]int }
 
 func newTally() *tally { return &tally{bad: map[string]int{}} }
 
 func (t *tally) malformed(r reason) { t.bad[r.String()]++ }
-func (t *tally) done()              { t.dones++ }
-func (t *tally) heartbeat()         { t.beats++ }
 
 // readFrames takes a stream of frames apart.
 func readFrames(b []byte) (frames []header, ok bool) {

@@ -11,7 +11,10 @@ import (
 )
 
 const (
+	// A connection's buffer begins with firstBuffer bytes; one that a read has filled grows, up to mostBuffer, so that more
+	// frames are answered with one write.
 	firstBuffer = 8 << 10
+	mostBuffer  = 32 << 10
 	// lingerTime and lingerBytes bound how long a closed connection is drained, so that the peer gets to read our last
 	// frame before it sees a reset.
 	lingerTime  = 250 * time.Millisecond
@@ -29,17 +32,20 @@ type conn struct {
 	r, w int
 	// readBy and writeBy are the deadlines that were set.
 	readBy, writeBy time.Time
+	// engine is what the connection is counted under, nil before its HELLO.
+	engine *engine
 }
 
 func newConn(s *Server, nc net.Conn, closing *atomic.Bool) *conn {
 	c := &conn{nc: nc, server: s, closing: closing, in: make([]byte, firstBuffer)}
-	c.session = newSession(s.opts.Sink, s.meters, s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
+	c.session = newSession(s.opts.Sink, s.meters, s.names, s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
 	return c
 }
 
 // run serves the connection to its end and closes it. A panic ends this connection only.
 func (c *conn) run() {
 	defer c.nc.Close()
+	defer c.leave()
 	defer func() {
 		if p := recover(); p != nil {
 			c.server.meters.malformed(reasonPanic)
@@ -51,6 +57,7 @@ func (c *conn) run() {
 		n, err := c.nc.Read(c.in[c.w:])
 		now := time.Now()
 		c.w += n
+		full := c.w == len(c.in)
 		if n > 0 && !c.step(now) {
 			return
 		}
@@ -58,6 +65,16 @@ func (c *conn) run() {
 			c.over(now, err)
 			return
 		}
+		if full && len(c.in) < mostBuffer {
+			c.resize(2 * len(c.in))
+		}
+	}
+}
+
+// leave takes the connection out of its engine's count.
+func (c *conn) leave() {
+	if c.engine != nil {
+		c.server.meters.engines.leave(c.engine)
 	}
 }
 
@@ -68,6 +85,9 @@ func (c *conn) step(now time.Time) bool {
 	c.r += used
 	if used > 0 && s.ready && !s.ended {
 		c.extend(now)
+	}
+	if s.ready && c.engine == nil {
+		c.engine = c.server.meters.engines.enter(s.engine)
 	}
 	if !c.flush(now) {
 		return false
@@ -93,6 +113,10 @@ func (c *conn) flush(now time.Time) bool {
 	}
 	_, err := c.nc.Write(s.out)
 	s.out = s.out[:0]
+	if d := &s.dec; d.dones+d.beats > 0 {
+		c.server.meters.took(d.dones, d.beats)
+		d.dones, d.beats = 0, 0
+	}
 	if s.acks > 0 {
 		c.server.meters.acked(s.acks, time.Since(now))
 		s.acks = 0
@@ -109,10 +133,15 @@ func (c *conn) makeRoom(need int) {
 		c.r = 0
 	}
 	if need > len(c.in)-c.r {
-		bigger := make([]byte, need)
-		c.w = copy(bigger, c.in[c.r:c.w])
-		c.r, c.in = 0, bigger
+		c.resize(need)
 	}
+}
+
+// resize moves what is not taken yet to a buffer of that size.
+func (c *conn) resize(size int) {
+	bigger := make([]byte, size)
+	c.w = copy(bigger, c.in[c.r:c.w])
+	c.r, c.in = 0, bigger
 }
 
 // extend moves the idle deadline, seldom. Only whole frames move it, so that half a frame cannot hold a connection.

@@ -17,6 +17,8 @@ type hello struct {
 	maxFrameSize uint32
 	pipelining   bool
 	healthcheck  bool
+	// engine identifies a group of HAProxy's connections, as it likes; at most 64 bytes of it.
+	engine []byte
 }
 
 // refusal is why a connection ends: the status for AGENT-DISCONNECT, the reason it is counted under, and a text.
@@ -56,6 +58,10 @@ func parseHello(payload []byte) (hello, *refusal) {
 		case "max-frame-size":
 			haveSize = v.isInt()
 			h.maxFrameSize = uint32(min(max(v.num, 0), 1<<32-1))
+		case "engine-id":
+			if isString {
+				h.engine = v.str[:min(len(v.str), maxID)]
+			}
 		case "healthcheck":
 			h.healthcheck = v.kind == typeddata.TypeBoolean && v.num == 1
 		}

@@ -3,8 +3,10 @@ package spoa
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -15,11 +17,14 @@ import (
 // MeterOptions bound a Meter. The zero value of each field means its default.
 type MeterOptions struct {
 	// MaxBackends is the number of backends told apart, 1024 by default; further ones are counted together as Other, by
-	// their samples alone. A backend takes about 55 kB, up to 300 kB when it has answered 4096 requests, and 25 kB for
-	// each server.
+	// their samples alone. A backend takes about 4 kB, a server 250 bytes, and both what they need of Memory.
 	MaxBackends int
-	// MaxServers is the number of servers told apart in one backend, 128 by default; further ones share Other.
+	// MaxServers is the number of servers told apart in one backend, 128 by default and at most 65,000; further ones
+	// share Other.
 	MaxServers int
+	// Memory is the number of bytes that all windows may take together for what grows with traffic: the seconds of the
+	// last hour, latencies, timings not yet taken; 6 MB by default. When it is short, old seconds are merged to tens.
+	Memory int64
 	// Forget is the time after which a backend or server not heard of is forgotten, one hour by default.
 	Forget time.Duration
 	// Began is when counting begins: a HAProxy process that started later is counted from its first request, an older one
@@ -33,7 +38,14 @@ type MeterOptions struct {
 // different backends do not wait for each other.
 type Meter struct {
 	opts   MeterOptions
+	shared *shared
 	folded *metrics.Counter
+	// dropped counts timings that were not taken in time, forced latencies for which there was no memory.
+	dropped, forced *metrics.Counter
+
+	// takes is held by the one who takes; boots is his.
+	takes sync.Mutex
+	boots *bootSeries
 
 	mu       sync.RWMutex
 	backends map[string]*backend
@@ -47,6 +59,10 @@ func NewMeter(o MeterOptions) *Meter {
 	if o.MaxServers <= 0 {
 		o.MaxServers = 128
 	}
+	o.MaxServers = min(o.MaxServers, 65_000)
+	if o.Memory <= 0 {
+		o.Memory = 6 << 20
+	}
 	if o.Forget <= 0 {
 		o.Forget = time.Hour
 	}
@@ -56,23 +72,39 @@ func NewMeter(o MeterOptions) *Meter {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	return &Meter{
+	budget := window.NewBudget(o.Memory, func() window.Number { return new(atomic.Int64) })
+	m := &Meter{
 		opts: o, backends: map[string]*backend{},
-		folded: o.Metrics.GetOrCreateCounter("tidegate_spoa_folded_total"),
+		shared: &shared{
+			began: o.Began, maxServers: o.MaxServers, budget: budget,
+			backendKind: window.NewSketches(spanSeconds, backendParts, budget),
+			serverKind:  window.NewSketches(spanSeconds, serverParts, budget),
+		},
+		folded:  o.Metrics.GetOrCreateCounter("tidegate_spoa_folded_total"),
+		dropped: o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="timing"}`),
+		forced:  o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="latency"}`),
+		boots:   newBootSeries(o.Metrics),
 	}
+	o.Metrics.GetOrCreateGauge("tidegate_spoa_window_bytes", func() float64 { return float64(budget.Used()) })
+	o.Metrics.RegisterMetricsWriter(m.writeMetrics)
+	return m
 }
 
 // Done records one answered request.
-func (m *Meter) Done(now time.Time, s *Sample) { m.backend(now, s.Backend).done(now, s) }
+func (m *Meter) Done(now time.Time, s *Sample) {
+	for !m.backend(now, s.Backend).done(now, s) {
+	}
+}
 
 // Heartbeat records one backend's gauges and counters.
 func (m *Meter) Heartbeat(now time.Time, g *Gauges) {
-	b := m.backend(now, g.Backend)
-	if b.name == Other {
+	for {
+		b := m.backend(now, g.Backend)
 		// Gauges and counters of several backends cannot share one record.
-		return
+		if b.name == Other || b.heartbeat(now, g) {
+			return
+		}
 	}
-	b.heartbeat(now, g)
 }
 
 func (m *Meter) backend(now time.Time, name string) *backend {
@@ -100,9 +132,8 @@ func (m *Meter) backend(now time.Time, name string) *backend {
 			return b
 		}
 	}
-	b = newBackend(name, now, m.opts.Began, m.opts.MaxServers)
+	b = newBackend(name, now, m.shared)
 	m.backends[name] = b
-	m.register(b)
 	return b
 }
 
@@ -125,13 +156,15 @@ type BackendReport struct {
 	// Rate is arrivals per second over the last 10 complete seconds (fewer in the beginning, 0 in the first), from the
 	// counters, or from the samples as long as there are none.
 	Rate float64
+	// Rate60 is the same over the last 60 seconds.
+	Rate60 float64
 	// Completions counts samples, Errors those with a status of 500 or more, since the meter began.
 	Completions, Errors uint64
 	// P50, P95 and P99 are of queue + connect + response over the last 25 to 30 seconds, within 1 %.
 	P50, P95, P99 time.Duration
 	Servers       []ServerReport
-	// Samples are the timings since the last Take, oldest first, the newest 4096 of them; Dropped is how many more there
-	// were.
+	// Samples are the timings since they were last taken, oldest first, the newest 4096 of them (fewer when Memory is
+	// short); Dropped is how many more there were.
 	Samples []Timing
 	Dropped uint64
 }
@@ -152,95 +185,171 @@ type ServerReport struct {
 // Take returns a report of every backend, by name, and marks its timings as taken. It is meant for one caller, once per
 // tick. It also forgets backends and servers not heard of for long.
 func (m *Meter) Take(now time.Time) []BackendReport {
-	m.forget(now)
+	var reports []BackendReport
+	m.Each(now, func(r *BackendReport) {
+		c := *r
+		c.Servers, c.Samples = slices.Clone(r.Servers), slices.Clone(r.Samples)
+		reports = append(reports, c)
+	})
+	return reports
+}
+
+// Each is Take without the memory: f gets one report after the other, and must keep neither it nor its slices.
+func (m *Meter) Each(now time.Time, f func(r *BackendReport)) {
+	m.takes.Lock()
+	defer m.takes.Unlock()
+	list := m.list()
+	slices.SortFunc(list, func(a, b *backend) int { return cmp.Compare(a.name, b.name) })
+	var r BackendReport
+	var scratch window.Histogram
+	for _, b := range list {
+		if b.report(now, &r, &scratch, m.opts.Forget) {
+			m.dropped.AddInt64(int64(r.Dropped))
+			f(&r)
+		} else {
+			m.forget(b)
+		}
+	}
+	m.boots.update(now, list, m.opts.Forget)
+	m.forced.Set(m.shared.backendKind.Forced() + m.shared.serverKind.Forced())
+}
+
+func (m *Meter) list() []*backend {
 	m.mu.RLock()
+	defer m.mu.RUnlock()
 	list := make([]*backend, 0, len(m.backends))
 	for _, b := range m.backends {
 		list = append(list, b)
 	}
-	m.mu.RUnlock()
-	slices.SortFunc(list, func(a, b *backend) int { return cmp.Compare(a.name, b.name) })
-	reports := make([]BackendReport, len(list))
-	var scratch window.Histogram
-	for i, b := range list {
-		reports[i] = b.report(now, &scratch, m.opts.Forget)
-	}
-	return reports
+	return list
 }
 
-func (b *backend) report(now time.Time, scratch *window.Histogram, forget time.Duration) BackendReport {
+// Sum adds up what happened in a backend in the n complete seconds before now, n up to 3600, and tells how many of them
+// it can speak for: fewer when the backend has not been known for so long, or Memory was short. Without counters,
+// arrivals are completions. ok is false when there is no such backend.
+func (m *Meter) Sum(now time.Time, backend string, n int) (total window.Bucket, covered int, ok bool) {
+	b := m.find(backend)
+	if b == nil {
+		return total, 0, false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sec := b.second(now)
-	r := BackendReport{
-		Name: b.name, LastHeartbeat: b.lastHeartbeat, LastSample: b.lastSample, Boot: b.boot,
+	total, covered = b.seconds.Sum(second(b.at(now)), min(n, 3600))
+	return total, covered, true
+}
+
+// SumServer is Sum for one server, in whole minutes: it speaks for the minutes that lie in the n seconds before now, and
+// for the running one. Arrivals are completions. A server that has not answered yet has no time covered.
+func (m *Meter) SumServer(now time.Time, backend, server string, n int) (total window.Bucket, covered int, ok bool) {
+	b := m.find(backend)
+	if b == nil {
+		return total, 0, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.servers[server]
+	if v == nil || v.work == nil {
+		return total, 0, v != nil
+	}
+	total, covered = v.work.minutes.Sum(second(b.at(now)), min(n, 3600))
+	return total, covered, true
+}
+
+func (m *Meter) find(name string) *backend {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.backends[name]
+}
+
+// report fills r and marks the timings as taken; false when the backend has not been heard of for so long that it is to be
+// forgotten, which has then begun.
+func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histogram, forget time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := b.at(now)
+	if at-b.seen > int64(forget) {
+		b.release()
+		return false
+	}
+	sec := second(at)
+	*r = BackendReport{
+		Name: b.name, LastHeartbeat: b.when(b.lastHeartbeat), LastSample: b.when(b.lastSample), Boot: b.boot,
 		InFlight: b.inFlight, Queued: b.queued, Up: b.up,
 		Counted: b.counted, Started: b.totals.started, Finished: b.totals.finished, NoResponse: b.totals.noresp,
-		Rate:        b.seconds.Rate(sec, rateSeconds),
+		Rate: b.seconds.Rate(sec, rateSeconds), Rate60: b.seconds.Rate(sec, longRate),
 		Completions: b.completions, Errors: b.errors,
+		Servers: r.Servers[:0], Samples: r.Samples[:0],
 	}
 	scratch.Reset()
-	b.sketch.Merge(sec, scratch)
-	r.P50, r.P95, r.P99 = scratch.Quantile(0.5), scratch.Quantile(0.95), scratch.Quantile(0.99)
-	r.Samples, r.Dropped = b.timings.Since(nil, b.taken)
-	b.taken = b.timings.Last()
-	for name, v := range b.servers {
-		if now.Sub(v.heard) > forget {
-			delete(b.servers, name)
+	if b.sketch.Merge(sec, scratch) {
+		r.P50, r.P95, r.P99 = scratch.Quantile(0.5), scratch.Quantile(0.95), scratch.Quantile(0.99)
+	} else {
+		b.sketch.Trim(sec)
+	}
+	r.Dropped = b.timings.Take(func(seq uint64, t *timing) {
+		r.Samples = append(r.Samples, Timing{seq, b.byID[t.server].name, int(t.status), t.queue.duration(), t.connect.duration(), t.response.duration()})
+	})
+	for _, v := range b.servers {
+		if at-v.heard > int64(forget) {
+			b.dropServer(v)
 			continue
 		}
-		scratch.Reset()
-		v.sketch.Merge(sec, scratch)
-		r.Servers = append(r.Servers, ServerReport{
-			Name: name, LastSeen: v.seen, Requests: v.requests, Errors: v.errors, InFlight: v.inFlight,
-			MeanResponse: scratch.Mean(), P95: scratch.Quantile(0.95),
-		})
-	}
-	slices.SortFunc(r.Servers, func(a, b ServerReport) int { return cmp.Compare(a.Name, b.Name) })
-	return r
-}
-
-func (m *Meter) forget(now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for name, b := range m.backends {
-		b.mu.Lock()
-		gone := now.Sub(b.seen) > m.opts.Forget
-		b.mu.Unlock()
-		if gone {
-			delete(m.backends, name)
-			for _, metric := range backendGauges {
-				m.opts.Metrics.UnregisterMetric(seriesName(metric.name, name))
+		s := ServerReport{Name: v.name, InFlight: int(v.inFlight)}
+		if w := v.work; w != nil {
+			s.LastSeen, s.Requests, s.Errors = b.when(w.seen), w.requests, w.errors
+			scratch.Reset()
+			if w.sketch.Merge(sec, scratch) {
+				s.MeanResponse, s.P95 = scratch.Mean(), scratch.Quantile(0.95)
+			} else {
+				w.sketch.Trim(sec)
 			}
 		}
+		r.Servers = append(r.Servers, s)
+	}
+	slices.SortFunc(r.Servers, func(a, b ServerReport) int { return cmp.Compare(a.Name, b.Name) })
+	return true
+}
+
+// forget takes a backend that has ended out of the table.
+func (m *Meter) forget(b *backend) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.backends[b.name] == b {
+		delete(m.backends, b.name)
 	}
 }
 
-// backendGauges are the series of each backend; they leave with it.
+// backendGauges are the series of each backend. They are written from the table itself: registered one by one, they would
+// take more memory than the backends.
 var backendGauges = []struct {
 	name string
-	read func(b *backend, now time.Time) float64
+	read func(b *backend, at int64) float64
 }{
-	{"tidegate_spoa_backend_arrivals_per_second", func(b *backend, now time.Time) float64 { return b.seconds.Rate(b.second(now), rateSeconds) }},
-	{"tidegate_spoa_backend_in_flight", func(b *backend, _ time.Time) float64 { return float64(b.inFlight) }},
-	{"tidegate_spoa_backend_queued", func(b *backend, _ time.Time) float64 { return float64(b.queued) }},
-	{"tidegate_spoa_backend_heartbeat_age_seconds", func(b *backend, now time.Time) float64 {
-		if b.lastHeartbeat.IsZero() {
-			return now.Sub(b.began).Seconds()
+	{"tidegate_spoa_backend_arrivals_per_second", func(b *backend, at int64) float64 { return b.seconds.Rate(second(at), rateSeconds) }},
+	{"tidegate_spoa_backend_in_flight", func(b *backend, _ int64) float64 { return float64(b.inFlight) }},
+	{"tidegate_spoa_backend_queued", func(b *backend, _ int64) float64 { return float64(b.queued) }},
+	{"tidegate_spoa_backend_heartbeat_age_seconds", func(b *backend, at int64) float64 {
+		if b.lastHeartbeat == never {
+			return time.Duration(at).Seconds()
 		}
-		return now.Sub(b.lastHeartbeat).Seconds()
+		return time.Duration(at - b.lastHeartbeat).Seconds()
 	}},
 }
 
-func (m *Meter) register(b *backend) {
+func (m *Meter) writeMetrics(w io.Writer) {
+	list := m.list()
+	if len(list) == 0 {
+		return
+	}
+	slices.SortFunc(list, func(a, b *backend) int { return cmp.Compare(a.name, b.name) })
+	at := m.shared.at(time.Now())
 	for _, metric := range backendGauges {
-		m.opts.Metrics.GetOrCreateGauge(seriesName(metric.name, b.name), func() float64 {
-			now := time.Now()
+		metrics.WriteMetadataIfNeeded(w, metric.name, "gauge")
+		for _, b := range list {
 			b.mu.Lock()
-			defer b.mu.Unlock()
-			return metric.read(b, now)
-		})
+			v := metric.read(b, at)
+			b.mu.Unlock()
+			fmt.Fprintf(w, "%s{backend=%q} %g\n", metric.name, b.name, v)
+		}
 	}
 }
-
-func seriesName(metric, backend string) string { return fmt.Sprintf("%s{backend=%q}", metric, backend) }

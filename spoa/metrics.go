@@ -42,11 +42,9 @@ var reasonNames = [reasonCount]string{
 
 func (r reason) String() string { return reasonNames[r] }
 
-// counter is what the decoder counts on.
+// counter is what the decoder counts refusals on.
 type counter interface {
 	malformed(reason)
-	done()
-	heartbeat()
 }
 
 // meters holds the server's metrics and what Stats needs beside them.
@@ -59,7 +57,8 @@ type meters struct {
 	dones            *metrics.Counter
 	heartbeats       *metrics.Counter
 	bad              [reasonCount]*metrics.Counter
-	ackSeconds       *metrics.PrometheusHistogram
+	ackSeconds       ackHistogram
+	engines          *engines
 
 	mu  sync.Mutex
 	ack window.Histogram
@@ -73,9 +72,9 @@ func newMeters(set *metrics.Set) *meters {
 		frames:           set.GetOrCreateCounter("tidegate_spoa_frames_total"),
 		dones:            set.GetOrCreateCounter(`tidegate_spoa_samples_total{kind="done"}`),
 		heartbeats:       set.GetOrCreateCounter(`tidegate_spoa_samples_total{kind="heartbeat"}`),
-		ackSeconds: set.GetOrCreatePrometheusHistogramExt("tidegate_spoa_ack_seconds",
-			[]float64{10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3}),
+		engines:          newEngines(set),
 	}
+	set.RegisterMetricsWriter(m.ackSeconds.write)
 	for r := range m.bad {
 		m.bad[r] = set.GetOrCreateCounter(fmt.Sprintf("tidegate_spoa_malformed_total{reason=%q}", reason(r)))
 	}
@@ -83,8 +82,16 @@ func newMeters(set *metrics.Set) *meters {
 }
 
 func (m *meters) malformed(r reason) { m.bad[r].Inc() }
-func (m *meters) done()              { m.dones.Inc() }
-func (m *meters) heartbeat()         { m.heartbeats.Inc() }
+
+// took counts messages that were taken.
+func (m *meters) took(dones, heartbeats int) {
+	if dones > 0 {
+		m.dones.Add(dones)
+	}
+	if heartbeats > 0 {
+		m.heartbeats.Add(heartbeats)
+	}
+}
 
 func (m *meters) opened() {
 	m.connections.Add(1)
@@ -103,10 +110,7 @@ func (m *meters) acked(n int, d time.Duration) {
 	m.mu.Lock()
 	m.ack.AddN(d, uint32(n))
 	m.mu.Unlock()
-	seconds := d.Seconds()
-	for range n {
-		m.ackSeconds.Update(seconds)
-	}
+	m.ackSeconds.add(n, d)
 }
 
 // Stats is what a server has done since it began.

@@ -1,45 +1,83 @@
 package spoa
 
-import "time"
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
 
 const (
 	maxNameLen = 128
-	maxNames   = 1024
+	// maxNames is the number of names a server knows at once: a thousand backends with fifty servers of unlike names, and
+	// some more.
+	maxNames = 1 << 16
 	// namesResetEvery bounds how often a full table may be emptied, and so how much a flood of names can cost.
 	namesResetEvery = time.Minute
+	cachedNames     = 64
 )
 
 // Other stands for every name that found no place in a bounded table. No proxy or server can be called so.
 const Other = "(other)"
 
-// names turns the bytes of a name into a string, without allocating when the name is known. Each connection has one of
-// its own, so that it takes no lock. It is bounded: a full table is emptied, at most once a minute, so that names of
-// servers long gone do not stay for ever.
-type names struct {
+// nameTable holds every name once, for all connections. It is bounded: a full table is emptied, at most once a minute, so
+// that names of servers long gone do not stay for ever.
+type nameTable struct {
+	seed  maphash.Seed
+	mu    sync.RWMutex
 	known map[string]string
 	reset time.Time
 }
 
-func newNames() *names { return &names{known: map[string]string{}} }
+func newNameTable() *nameTable {
+	return &nameTable{seed: maphash.MakeSeed(), known: map[string]string{}}
+}
+
+// names turns the bytes of a name into a string, without allocating when the name is known. Each connection has one of
+// its own, which remembers the names seen last, so that it seldom takes the table's lock.
+type names struct {
+	table *nameTable
+	cache [cachedNames]string
+}
+
+func newNames(t *nameTable) *names { return &names{table: t} }
 
 // of returns the name b spells; ok is false when b is not a name at all.
 func (n *names) of(now time.Time, b []byte) (name string, ok bool) {
-	if s, ok := n.known[string(b)]; ok {
-		return s, true
+	place := &n.cache[maphash.Bytes(n.table.seed, b)%cachedNames]
+	if *place == string(b) {
+		return *place, len(b) > 0
+	}
+	if name, ok = n.table.of(now, b); ok && name != Other {
+		*place = name
+	}
+	return name, ok
+}
+
+func (t *nameTable) of(now time.Time, b []byte) (name string, ok bool) {
+	t.mu.RLock()
+	name, ok = t.known[string(b)]
+	t.mu.RUnlock()
+	if ok {
+		return name, true
 	}
 	if !validName(b) {
 		return "", false
 	}
-	if len(n.known) >= maxNames {
-		if !n.reset.IsZero() && now.Sub(n.reset) < namesResetEvery {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name, ok = t.known[string(b)]; ok {
+		return name, true
+	}
+	if len(t.known) >= maxNames {
+		if !t.reset.IsZero() && now.Sub(t.reset) < namesResetEvery {
 			return Other, true
 		}
-		n.reset = now
-		clear(n.known)
+		t.reset = now
+		t.known = map[string]string{}
 	}
-	s := string(b)
-	n.known[s] = s
-	return s, true
+	name = string(b)
+	t.known[name] = name
+	return name, true
 }
 
 // validName tells whether b could be a HAProxy proxy or server name: 1 to 128 of A-Z a-z 0-9 _ . : -

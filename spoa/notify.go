@@ -34,6 +34,8 @@ type decoder struct {
 	stamps  [3]int64 // microseconds of the arrival, of the server connection and of the answer
 	timers  [3]int64 // Tw, Tc and Tr in milliseconds
 	present counterBits
+	// dones and beats count the messages taken since the owner last set them to 0.
+	dones, beats int
 }
 
 // counterBits remembers which of the three counters came.
@@ -116,7 +118,7 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 		return b, true
 	}
 	s.Counters.Known = d.present == haveAll
-	d.count.done()
+	d.dones++
 	d.sink.Done(now, s)
 	return b, true
 }
@@ -208,7 +210,7 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 	}
 	if good {
 		g.Counters.Known = d.present == haveAll
-		d.count.heartbeat()
+		d.beats++
 		d.sink.Heartbeat(now, g)
 	}
 	return b, true

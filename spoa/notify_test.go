@@ -1,9 +1,11 @@
 package spoa
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -12,7 +14,7 @@ import (
 
 func decode(payload ...[]byte) (*spy, *tally) {
 	sink, count := &spy{}, newTally()
-	d := decoder{names: newNames(), sink: sink, count: count}
+	d := decoder{names: newNames(newNameTable()), sink: sink, count: count}
 	var all []byte
 	for _, p := range payload {
 		all = append(all, p...)
@@ -183,17 +185,30 @@ func TestBrokenPayloads(t *testing.T) {
 }
 
 func TestNamesAreBounded(t *testing.T) {
-	n, now := newNames(), time.Unix(1000, 0)
-	for i := range 5 * maxNames {
-		n.of(now, []byte("server-"+string(rune('a'+i%26))+strings.Repeat("x", i/26%100)+strings.Repeat("y", i/2600)))
+	n, now := newNames(newNameTable()), time.Unix(1000, 0)
+	for i := range 2*maxNames + 1 {
+		n.of(now, fmt.Appendf(nil, "server-%d", i))
 	}
-	if len(n.known) > maxNames {
-		t.Errorf("%d names kept, at most %d are allowed", len(n.known), maxNames)
+	if len(n.table.known) > maxNames {
+		t.Errorf("%d names kept, at most %d are allowed", len(n.table.known), maxNames)
 	}
 	if s, ok := n.of(now, []byte("one-too-many")); !ok || s != Other {
 		t.Errorf("a name beyond the bound is %q, want %q", s, Other)
 	}
 	if s, _ := n.of(now.Add(namesResetEvery), []byte("later")); s != "later" {
 		t.Errorf("a minute later a new name is %q, want its own", s)
+	}
+	if s, ok := n.of(now, nil); ok {
+		t.Errorf("nothing is taken for the name %q", s)
+	}
+}
+
+// Connections share one copy of a name.
+func TestNamesAreShared(t *testing.T) {
+	table, now := newNameTable(), time.Unix(1000, 0)
+	a, _ := newNames(table).of(now, []byte("app"))
+	b, _ := newNames(table).of(now, []byte("app"))
+	if unsafe.StringData(a) != unsafe.StringData(b) {
+		t.Error("two connections hold two copies of one name")
 	}
 }

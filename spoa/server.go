@@ -69,12 +69,13 @@ type Server struct {
 	opts   Options
 	quiet  *quiet.Log
 	meters *meters
+	names  *nameTable
 }
 
 // New returns a server; Serve makes it work.
 func New(o Options) *Server {
 	o = o.withDefaults()
-	return &Server{opts: o, quiet: quiet.New(o.Log, 0), meters: newMeters(o.Metrics)}
+	return &Server{opts: o, quiet: quiet.New(o.Log, 0), meters: newMeters(o.Metrics), names: newNameTable()}
 }
 
 // Stats is what the server has done since it began; safe to call at any time.

@@ -1,6 +1,7 @@
 package spoa
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -21,8 +22,9 @@ type session struct {
 	own, limit uint32
 	ready      bool
 	ended      bool
-	// checked tells that it was a health check.
+	// checked tells that it was a health check, engine is what the HELLO calls HAProxy's end.
 	checked bool
+	engine  []byte
 	// out holds frames to be written, acks says how many of them acknowledge a NOTIFY.
 	out  []byte
 	acks int
@@ -31,10 +33,10 @@ type session struct {
 	note func(why reason, text string)
 }
 
-func newSession(sink Sink, count counter, maxFrameSize uint32, note func(reason, string)) *session {
+func newSession(sink Sink, count counter, names *nameTable, maxFrameSize uint32, note func(reason, string)) *session {
 	return &session{
 		own: maxFrameSize, limit: maxFrameSize, note: note,
-		dec: decoder{names: newNames(), sink: sink, count: count},
+		dec: decoder{names: newNames(names), sink: sink, count: count},
 	}
 }
 
@@ -109,7 +111,7 @@ func (s *session) hello(payload []byte) *refusal {
 	if err != nil {
 		return refuse(statusUnknown, reasonHello, "%v", err)
 	}
-	s.out, s.ready = out, true
+	s.out, s.ready, s.engine = out, true, bytes.Clone(h.engine)
 	if h.healthcheck {
 		s.ended, s.checked = true, true
 	}

@@ -13,7 +13,7 @@ import (
 
 func newTestSession() (*session, *spy, *tally) {
 	sink, count := &spy{}, newTally()
-	return newSession(sink, count, 16380, func(why reason, _ string) { count.malformed(why) }), sink, count
+	return newSession(sink, count, newNameTable(), 16380, func(why reason, _ string) { count.malformed(why) }), sink, count
 }
 
 func TestSession(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAckCarriesTheIds(t *testing.T) {
 func TestNothingAllocatesPerFrame(t *testing.T) {
 	m := NewMeter(MeterOptions{Began: time.Unix(900, 0)})
 	count := newTally()
-	s := newSession(m, count, 16380, func(reason, string) {})
+	s := newSession(m, count, newNameTable(), 16380, func(reason, string) {})
 	now := time.Unix(1000, 0)
 	s.feed(now, goodHello())
 	in := append(notifyFrame(7, message(messageDone, doneArgs()...)), notifyFrame(9, message(messageHeartbeat+"-1", heartbeatArgs()...))...)
@@ -165,7 +165,7 @@ func TestNothingAllocatesPerFrame(t *testing.T) {
 }
 
 func BenchmarkDecodeAndRecord(b *testing.B) {
-	s := newSession(NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet()), 16380, func(reason, string) {})
+	s := newSession(NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet()), newNameTable(), 16380, func(reason, string) {})
 	now := time.Unix(1000, 0)
 	s.feed(now, goodHello())
 	in := notifyFrame(7, message(messageDone, doneArgs()...))
@@ -192,12 +192,12 @@ func FuzzSession(f *testing.F) {
 	f.Add(rawFrame([]byte{3, 0, 0, 0, 1, 0xff, 0xff, 0xff}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		sink := &spy{}
-		s := newSession(sink, newTally(), 16380, func(reason, string) {})
+		s := newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
 		feedInChunks(s, time.Unix(1000, 0), in, 64)
 		checkAnswer(t, s, sink)
 		// The same behind a good HELLO, so that mutations reach the messages.
 		sink = &spy{}
-		s = newSession(sink, newTally(), 16380, func(reason, string) {})
+		s = newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
 		feedInChunks(s, time.Unix(1000, 0), append(goodHello(), notifyFrame(1, in[:min(len(in), 16000)])...), 1<<20)
 		checkAnswer(t, s, sink)
 		if s.acks != 1 {

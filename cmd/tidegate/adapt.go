@@ -216,7 +216,7 @@ func (e *errorShare) add(done, failed uint64) float64 {
 
 func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 	out := map[string]control.TrafficReport{}
-	for _, b := range t.meter.Take(now) {
+	t.meter.Each(now, func(b *spoa.BackendReport) {
 		last := b.LastHeartbeat
 		if b.LastSample.After(last) {
 			last = b.LastSample
@@ -236,7 +236,7 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 			}
 		}
 		out[b.Name] = r
-	}
+	})
 	for name := range t.errors {
 		if _, ok := out[name]; !ok {
 			delete(t.errors, name)

@@ -14,7 +14,8 @@ const (
 )
 
 // Histogram counts latencies in log-linear buckets: exact below 128 µs, then 64 buckets per doubling, up to 38 hours.
-// The zero value is empty and ready. Its size is fixed (about 8 kB).
+// The zero value is empty and ready. Its size is fixed (about 8 kB), which
+// suits one for all; Sketch is for many.
 type Histogram struct {
 	counts [histBuckets]uint32
 	n      uint64
@@ -37,6 +38,14 @@ func (h *Histogram) AddN(d time.Duration, n uint32) {
 	h.widen(i, i+1)
 	h.n += uint64(n)
 	h.sum += us * uint64(n)
+}
+
+// addBucket counts n values of bucket i, each as the bucket's middle.
+func (h *Histogram) addBucket(i int, n uint32) {
+	h.counts[i] = addCount(h.counts[i], n)
+	h.widen(i, i+1)
+	h.n += uint64(n)
+	h.sum += uint64(n) * uint64(middle(i)/time.Microsecond)
 }
 
 // Merge adds the counts of o.

@@ -1,7 +1,8 @@
 package window
 
 // Bucket holds what happened in one second. Queue, Connect and Response are sums in microseconds; Timed is the number of
-// completions they are sums over.
+// completions they are sums over. Response over a stretch of time, divided by that time, is the number of requests that
+// servers were busy with on average.
 type Bucket struct {
 	Arrivals, Completions, Errors uint64
 	Timed                         uint64
@@ -18,16 +19,32 @@ func (b *Bucket) add(o *Bucket) {
 	b.Response += o.Response
 }
 
-// Seconds is a ring of one-second buckets.
+const (
+	hourSeconds = 3600
+	// hourRing is how many seconds of an hour can still be added to. The others are encoded.
+	hourRing = 16
+)
+
+// Seconds counts by the second: the newest seconds in a ring, which can still be added to, and, when it was made by
+// NewHour, those before in a compact past. The ring is allocated when something is first added.
 type Seconds struct {
-	ring        []Bucket
+	ring        []cell
+	size        int64
 	first, last int64 // the first second ever and the newest one; valid once begun
 	begun       bool
 	late        uint64
+	past        *past
 }
 
 // NewSeconds returns a ring of n seconds, at least 2.
-func NewSeconds(n int) *Seconds { return &Seconds{ring: make([]Bucket, max(n, 2))} }
+func NewSeconds(n int) *Seconds { return &Seconds{size: int64(max(n, 2))} }
+
+// NewHour returns the last hour, one bucket a second. The newest 16 seconds can be added to. Those before take no memory
+// while nothing happens, and 8 to 10 bytes a second of the budget when something does; seconds older than some minutes
+// are merged to tens when three quarters of the budget are gone, and the oldest are forgotten when all of it is.
+func NewHour(b *Budget) *Seconds {
+	return &Seconds{size: hourRing, past: &past{span: hourSeconds - hourRing + 1, budget: b}}
+}
 
 // Add adds b to second sec. Seconds that were skipped become zero; a second older than the ring is dropped and counted
 // by Late.
@@ -36,42 +53,66 @@ func (s *Seconds) Add(sec int64, b Bucket) {
 		s.late++
 		return
 	}
-	s.ring[s.index(sec)].add(&b)
+	s.cell(sec).add(&b)
 }
 
 // Spread adds n arrivals evenly to the seconds from..to, both included: what came in between two looks at a counter. The
-// part that falls before the ring, or before its first second, is left out.
+// part that falls before the ring, or before its first second, is left out; an hour takes the part that is newer than
+// its newest second as well, however long ago that was.
 func (s *Seconds) Spread(from, to int64, n uint64) {
-	if n == 0 || !s.reach(to) {
+	if n == 0 || s.begun && to <= s.last-s.size {
 		return
 	}
 	from = min(from, to)
 	width := uint64(to - from + 1)
-	lowest := max(from, s.oldest())
+	lowest := from
+	if s.past == nil || !s.begun {
+		s.reach(to)
+	}
+	if s.begun {
+		lowest = max(lowest, s.first, s.last-s.size+1)
+	}
+	if s.past != nil {
+		lowest = max(lowest, to-hourSeconds)
+	}
 	// Whole shares first; the rest goes one each to the newest seconds.
 	share, rest := n/width, n%width
-	for sec := to; sec >= lowest; sec-- {
+	for sec := lowest; sec <= to; sec++ {
 		k := share
 		if uint64(to-sec) < rest {
 			k++
 		}
-		s.ring[s.index(sec)].Arrivals += k
+		if k > 0 && s.reach(sec) {
+			c := s.cell(sec)
+			c.arrivals = addTo(c.arrivals, k)
+		}
 	}
+	s.reach(to)
 }
 
-// Sum adds up the n complete seconds before now and tells how many of them the ring can speak for: fewer than n when it
-// began later or is shorter. The second in which it began is not complete.
+// Sum adds up the n complete seconds before now and tells how many of them it can speak for: fewer than n when it began
+// later or is shorter, or when the first of them lie within a bucket that has been merged with older ones. The second in
+// which it began is not complete.
 func (s *Seconds) Sum(now int64, n int) (total Bucket, covered int) {
 	if !s.begun {
 		return total, 0
 	}
 	// Seconds after the last one added are zero, and known to be.
-	lowest := max(now-int64(n), s.first+1, s.oldest())
-	if lowest >= now {
-		return total, 0
+	edge := s.last - s.size + 1
+	lowest := max(now-int64(n), s.first+1)
+	if s.past == nil || !s.past.begun {
+		lowest = max(lowest, edge)
+	} else if lowest < edge {
+		lowest = max(s.past.sum(&total, lowest, now), now-hourSeconds)
 	}
-	for sec := lowest; sec < now && sec <= s.last; sec++ {
-		total.add(&s.ring[s.index(sec)])
+	if lowest >= now {
+		return Bucket{}, 0
+	}
+	if s.ring != nil {
+		for sec := max(lowest, edge); sec < now && sec <= s.last; sec++ {
+			b := s.cell(sec).bucket()
+			total.add(&b)
+		}
 	}
 	return total, int(now - lowest)
 }
@@ -91,6 +132,14 @@ func (s *Seconds) Begin(sec int64) { s.reach(sec) }
 // Late is the number of buckets that came too late to be added.
 func (s *Seconds) Late() uint64 { return s.late }
 
+// Release forgets everything and gives the memory back to the budget.
+func (s *Seconds) Release() {
+	s.ring, s.begun = nil, false
+	if s.past != nil {
+		s.past.release()
+	}
+}
+
 // reach moves the ring on to sec, and tells whether sec lies within it.
 func (s *Seconds) reach(sec int64) bool {
 	if !s.begun {
@@ -98,26 +147,66 @@ func (s *Seconds) reach(sec int64) bool {
 		return true
 	}
 	if sec <= s.last {
-		if sec < s.first && sec > s.last-int64(len(s.ring)) {
+		in := sec > s.last-s.size
+		if in && sec < s.first {
 			s.first = sec
 		}
-		return sec > s.last-int64(len(s.ring))
+		return in
 	}
-	if sec-s.last >= int64(len(s.ring)) || sec-s.last < 0 {
-		clear(s.ring)
-	} else {
-		for i := s.last + 1; i <= sec; i++ {
-			s.ring[s.index(i)] = Bucket{}
+	gap := sec - s.last
+	if gap < 0 || gap > 1<<32 {
+		// Both ends of the axis are no times; what was before is out of every window.
+		s.forget(sec)
+		return true
+	}
+	s.leave(sec)
+	if s.ring != nil {
+		if gap >= s.size {
+			clear(s.ring)
+		} else {
+			for i := s.last + 1; i <= sec; i++ {
+				*s.cell(i) = cell{}
+			}
 		}
 	}
 	s.last = sec
 	return true
 }
 
-// oldest is the oldest second the ring still holds.
-func (s *Seconds) oldest() int64 { return max(s.first, s.last-int64(len(s.ring))+1) }
+// leave hands the seconds that the ring will not hold when it has moved on to sec over to the past.
+func (s *Seconds) leave(sec int64) {
+	p := s.past
+	if p == nil {
+		return
+	}
+	end := sec - s.size + 1
+	from := max(s.first, s.last-s.size+1)
+	if from >= end {
+		return
+	}
+	p.start(from)
+	if s.ring != nil {
+		for ; from < end && from <= s.last; from++ {
+			p.push(s.cell(from))
+		}
+	}
+	if from < end {
+		p.skip(end - from)
+	}
+}
 
-func (s *Seconds) index(sec int64) int {
-	n := int64(len(s.ring))
-	return int(((sec % n) + n) % n)
+func (s *Seconds) forget(sec int64) {
+	clear(s.ring)
+	s.last = sec
+	if s.past != nil {
+		s.past.release()
+	}
+}
+
+// cell is the place of a second that the ring holds.
+func (s *Seconds) cell(sec int64) *cell {
+	if s.ring == nil {
+		s.ring = make([]cell, s.size)
+	}
+	return &s.ring[((sec%s.size)+s.size)%s.size]
 }

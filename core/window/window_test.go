@@ -168,7 +168,8 @@ func TestHistogramLimits(t *testing.T) {
 }
 
 func TestSketchForgets(t *testing.T) {
-	s := window.NewSketch(30, 6)
+	kind := window.NewSketches(30, 6, nil)
+	s := kind.New()
 	count := func(now int64) uint64 {
 		var h window.Histogram
 		s.Merge(now, &h)
@@ -183,8 +184,8 @@ func TestSketchForgets(t *testing.T) {
 	}
 	s.Add(29, time.Millisecond)
 	s.Add(-1, time.Millisecond)
-	if s.Late() != 2 {
-		t.Errorf("%d late, want 2", s.Late())
+	if kind.Late() != 2 {
+		t.Errorf("%d late, want 2", kind.Late())
 	}
 	if got := count(84); got != 5 {
 		t.Errorf("with 25 empty seconds: %d values, want 5", got)
@@ -194,33 +195,54 @@ func TestSketchForgets(t *testing.T) {
 	}
 }
 
-func TestRingAgainstASlice(t *testing.T) {
+func TestRecentAgainstASlice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		size := rapid.IntRange(1, 9).Draw(t, "size")
-		r := window.NewRing[int](size)
-		var all []int
-		for i := range rapid.IntRange(0, 40).Draw(t, "n") {
-			if seq := r.Add(i); seq != uint64(i+1) {
-				t.Fatalf("entry %d got number %d", i, seq)
+		size := rapid.IntRange(1, 40).Draw(t, "size")
+		budget := window.NewBudget(int64(rapid.IntRange(0, 400).Draw(t, "budget")), nil)
+		r := window.NewRecent[int](size, 8, budget)
+		var since []int
+		seq := 0
+		for range rapid.IntRange(0, 40).Draw(t, "turns") {
+			for range rapid.SampledFrom([]int{0, 1, 2, 7, 50}).Draw(t, "n") {
+				seq++
+				r.Add(seq)
+				since = append(since, seq)
 			}
-			all = append(all, i)
-			since := rapid.IntRange(0, len(all)+2).Draw(t, "since")
-			kept := max(min(since, len(all)), len(all)-size)
-			got, lost := r.Since(nil, uint64(since))
-			if !slices.Equal(got, all[kept:]) || lost != uint64(max(0, kept-since)) {
-				t.Fatalf("since %d of %d in a ring of %d: %v and %d lost, want %v and %d lost", since, len(all), size, got, lost, all[kept:], max(0, kept-since))
+			if n := r.Len(); n > size || n < min(len(since), size, int(budget.Used())/8) {
+				t.Fatalf("%d of %d entries kept in %d bytes, at most %d", n, len(since), budget.Used(), size)
 			}
+			if rapid.Bool().Draw(t, "take") {
+				want := since[len(since)-r.Len():]
+				var got []int
+				lost := r.Take(func(seq uint64, v *int) {
+					if int(seq) != *v {
+						t.Fatalf("entry %d has number %d", *v, seq)
+					}
+					got = append(got, *v)
+				})
+				if !slices.Equal(got, want) || int(lost) != len(since)-len(want) {
+					t.Fatalf("took %v and %d lost, want %v and %d", got, lost, want, len(since)-len(want))
+				}
+				since = since[:0]
+			}
+		}
+		if r.Release(); budget.Used() != 0 {
+			t.Fatalf("%d bytes are still taken", budget.Used())
 		}
 	})
 }
 
 func TestNothingAllocates(t *testing.T) {
-	s, k, r := window.NewSeconds(60), window.NewSketch(30, 6), window.NewRing[[7]int64](128)
+	s, k, r := window.NewHour(nil), window.NewSketches(30, 6, nil).New(), window.NewRecent[[7]int64](128, 56, nil)
 	for range 128 {
 		r.Add([7]int64{})
 	}
+	for sec := range int64(4000) {
+		s.Add(sec, window.Bucket{Completions: 1})
+		k.Add(sec, time.Duration(sec)*time.Millisecond)
+	}
 	var h window.Histogram
-	sec := int64(0)
+	sec := int64(4000)
 	allocs := testing.AllocsPerRun(1000, func() {
 		sec++
 		s.Add(sec, window.Bucket{Completions: 1})
@@ -230,7 +252,7 @@ func TestNothingAllocates(t *testing.T) {
 		h.Reset()
 		k.Merge(sec, &h)
 		_ = h.Quantile(0.95)
-		_ = s.Rate(sec, 10)
+		_ = s.Rate(sec, 60)
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations a step, want 0", allocs)
@@ -238,7 +260,7 @@ func TestNothingAllocates(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	s, k := window.NewSeconds(60), window.NewSketch(30, 6)
+	s, k := window.NewHour(nil), window.NewSketches(30, 6, nil).New()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		sec := int64(i >> 10)
@@ -248,7 +270,7 @@ func BenchmarkRecord(b *testing.B) {
 }
 
 func BenchmarkMerge(b *testing.B) {
-	k := window.NewSketch(30, 6)
+	k := window.NewSketches(30, 6, nil).New()
 	for i := range 300000 {
 		k.Add(int64(i/10000), time.Duration(i%500000)*time.Microsecond)
 	}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package spoa
+
+const raceEnabled = false
