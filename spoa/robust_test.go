@@ -98,7 +98,7 @@ func TestManyReconnectsLeaveNothing(t *testing.T) {
 	good := dial().greet()
 	good.ask(1)
 	// The socket was made under another name before it was moved into place.
-	path := strings.TrimSuffix(good.RemoteAddr().String(), newSuffix)
+	path := strings.TrimSuffix(good.RemoteAddr().String(), ".new")
 	descriptors := func() int {
 		list, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
