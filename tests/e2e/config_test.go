@@ -218,20 +218,24 @@ func TestCheckLiveNamesWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := f.Rig.Path("wrong.yaml")
-	text := strings.NewReplacer("haproxy_backend: shop", "haproxy_backend: shoe", "{name: n3, address", "{name: n33, address").Replace(string(good))
-	if err := os.WriteFile(wrong, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	f.Agents[0].Kill()
-	out, code = live(wrong)
-	for _, want := range []string{"MISSING  HAProxy has no backend shoe", "MISSING  node n1: ", "thing(s) missing"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("%q is not in\n%s", want, out)
+	for what, wrong := range map[string]struct{ from, to, want string }{
+		"backend": {"haproxy_backend: shop", "haproxy_backend: shoe", "MISSING  HAProxy has no backend shoe"},
+		"server":  {"{name: n3, address", "{name: n33, address", "MISSING  backend shop has no server n33"},
+	} {
+		file := f.Rig.Path("wrong-" + what + ".yaml")
+		if err := os.WriteFile(file, []byte(strings.Replace(string(good), wrong.from, wrong.to, 1)), 0o644); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if code != 1 {
-		t.Errorf("exit status %d, want 1", code)
+		out, code = live(file)
+		for _, want := range []string{wrong.want, "MISSING  node n1: ", "thing(s) missing"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q is not in\n%s", what, want, out)
+			}
+		}
+		if code != 1 {
+			t.Errorf("%s: exit status %d, want 1", what, code)
+		}
 	}
 	f.HAProxy.Kill()
 	if out, code = live(f.Config); code != 1 || !strings.Contains(out, "MISSING  ") || !strings.Contains(out, "haproxy.sock") {
