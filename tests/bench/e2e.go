@@ -259,7 +259,18 @@ func (s *scenario) turn(r httpRun) (t turn, err error) {
 		if a1, err = s.agent.usage(); err != nil {
 			return t, err
 		}
-		t.agentCPU, t.seen = micros(a1.CPU-a0.CPU)/n, float64(a1.Done-a0.Done)/n
+		t.agentCPU = micros(a1.CPU-a0.CPU) / n
+		// An agent may count a portion only after it has acknowledged it.
+		for range 20 {
+			if float64(a1.Done-a0.Done) >= n {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+			if a1, err = s.agent.usage(); err != nil {
+				return t, err
+			}
+		}
+		t.seen = float64(a1.Done-a0.Done) / n
 	}
 	return t, nil
 }
