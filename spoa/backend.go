@@ -43,11 +43,11 @@ const timingBytes = 16
 // shortTime is microseconds up to 35 minutes, and beyond, with the highest bit set, milliseconds.
 type shortTime uint32
 
-func shorten(d time.Duration) shortTime {
-	if us := micros(d); us < 1<<31 {
+func shorten(us uint64) shortTime {
+	if us < 1<<31 {
 		return shortTime(us)
 	}
-	return 1<<31 | shortTime(min(d/time.Millisecond, 1<<31-1))
+	return 1<<31 | shortTime(min(us/1000, 1<<31-1))
 }
 
 func (s shortTime) duration() time.Duration {
@@ -97,6 +97,7 @@ type server struct {
 	heard    int64
 	inFlight int32
 	id       uint16
+	gone     bool // dropped by its backend
 	// work is nil until it answers.
 	work *work
 }
@@ -112,7 +113,7 @@ type work struct {
 func newBackend(name string, now time.Time, s *shared) *backend {
 	b := &backend{
 		name: name, shared: s,
-		totals:  totals{began: s.began},
+		totals:  totals{began: s.began.UnixMicro()},
 		seconds: window.NewHour(s.budget), sketch: s.backendKind.New(),
 		timings: window.NewRecent[timing](keptTimings, timingBytes, s.budget), servers: map[string]*server{},
 		seen: s.at(now), lastHeartbeat: never, lastSample: never,
@@ -134,19 +135,19 @@ func (s *shared) when(at int64) time.Time {
 
 func second(at int64) int64 { return at / int64(time.Second) }
 
-// done records a sample; false when the backend has just been forgotten.
-func (b *backend) done(now time.Time, s *Sample) bool {
+// done records a sample; false when the backend has just been forgotten. k.server is the sample's server if it is not nil
+// and still there, and is set.
+func (b *backend) done(at int64, s *Sample, k *known) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.gone {
 		return false
 	}
-	at := b.at(now)
 	sec := second(at)
 	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
 	beating := b.beating(at)
 	if b.name != Other {
-		b.count(now, sec, s.Boot, s.Counters, false)
+		b.count(at, sec, s.Boot, s.Counters, false)
 		if !beating {
 			set(&b.inFlight, s.BackendConns)
 			set(&b.queued, s.Queued)
@@ -165,18 +166,26 @@ func (b *backend) done(now time.Time, s *Sample) bool {
 		b.seconds.Add(sec, add)
 		return true
 	}
-	v := b.server(at, s.Server)
+	v := k.server
+	if v == nil || v.gone {
+		v = b.server(at, s.Server)
+		k.server = nil
+		if v.name == s.Server {
+			k.server = v
+		}
+	}
+	v.heard = max(v.heard, at)
 	if v.work == nil {
 		v.work = &work{seen: at, sketch: b.serverKind.New(), minutes: window.NewMinutes(sec)}
 	}
 	w := v.work
 	if s.Response >= 0 {
-		queue, connect := max(s.Queue, 0), max(s.Connect, 0)
+		queue, connect, response := micros(max(s.Queue, 0)), micros(max(s.Connect, 0)), micros(s.Response)
 		add.Timed = 1
-		add.Queue, add.Connect, add.Response = micros(queue), micros(connect), micros(s.Response)
-		b.sketch.Add(sec, queue+connect+s.Response)
-		b.timings.Add(timing{shorten(queue), shorten(connect), shorten(s.Response), v.id, int16(s.Status)})
-		w.sketch.Add(sec, s.Response)
+		add.Queue, add.Connect, add.Response = queue, connect, response
+		b.sketch.AddMicros(sec, queue+connect+response)
+		b.timings.Add(timing{shorten(queue), shorten(connect), shorten(response), v.id, int16(s.Status)})
+		w.sketch.AddMicros(sec, response)
 	}
 	b.seconds.Add(sec, add)
 	w.seen = max(w.seen, at)
@@ -196,13 +205,12 @@ func (b *backend) beating(at int64) bool {
 }
 
 // heartbeat records gauges and counters; false when the backend has just been forgotten.
-func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
+func (b *backend) heartbeat(at int64, g *Gauges) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.gone {
 		return false
 	}
-	at := b.at(now)
 	b.seen = max(b.seen, at)
 	if at < b.lastHeartbeat {
 		return true
@@ -211,7 +219,7 @@ func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
 	set(&b.inFlight, g.InFlight)
 	set(&b.queued, g.Queued)
 	set(&b.up, g.Up)
-	b.count(now, second(at), g.Boot, g.Counters, true)
+	b.count(at, second(at), g.Boot, g.Counters, true)
 	for _, sg := range g.Servers {
 		b.server(at, sg.Name).inFlight = int32(sg.Conns)
 	}
@@ -219,11 +227,11 @@ func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
 }
 
 // count brings the totals up to date and spreads the new arrivals over the seconds since the last look.
-func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heartbeat bool) {
+func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) {
 	if !c.Known || boot == "" {
 		return
 	}
-	n := b.totals.observe(now, boot, c, heartbeat)
+	n := b.totals.observe(at, boot, c, heartbeat)
 	if !b.counted {
 		b.counted, b.countedSecond = true, sec
 	}
@@ -256,6 +264,7 @@ func (b *backend) server(at int64, name string) *server {
 
 // dropServer forgets a server whose timings have been taken.
 func (b *backend) dropServer(v *server) {
+	v.gone = true
 	delete(b.servers, v.name)
 	b.byID[v.id] = nil
 	b.freeIDs = append(b.freeIDs, v.id)

@@ -31,8 +31,8 @@ func (s *bootSeries) update(now time.Time, list []*backend, forget time.Duration
 		b.mu.Lock()
 		for i := range b.totals.boots {
 			p := &b.totals.boots[i]
-			if p.used && now.Sub(p.seen) <= forget && p.seen.After(seen[p.id]) {
-				seen[p.id] = p.seen
+			if at := b.when(p.seen); p.used && now.Sub(at) <= forget && at.After(seen[p.id]) {
+				seen[p.id] = at
 			}
 		}
 		b.mu.Unlock()

@@ -23,21 +23,24 @@ const (
 //     cleared the table, and counting goes on from there.
 //   - The counters wrap at 2^32; differences are taken modulo that.
 //   - An increase no HAProxy could have had is not counted, and counting goes on from there.
+//
+// Times are nanoseconds since the meter began.
 type totals struct {
-	began    time.Time
+	began    int64 // when the meter did, microseconds since 1970
 	started  uint64
 	finished uint64
 	noresp   uint64
 	resets   uint64
 
 	boots  [maxBoots]bootCounters
+	last   int   // the one found last
 	newest int64 // the latest start of any process seen, microseconds since 1970
 }
 
 type bootCounters struct {
 	id                        string
 	used                      bool
-	seen                      time.Time
+	seen                      int64
 	started, finished, noresp uint32
 	// heartbeat is the started counter of the process's last heartbeat.
 	heartbeat     uint32
@@ -45,31 +48,29 @@ type bootCounters struct {
 }
 
 // observe takes the counters of one message and returns the number of new arrivals.
-func (t *totals) observe(now time.Time, boot string, c Counters, heartbeat bool) (arrivals uint64) {
+func (t *totals) observe(at int64, boot string, c Counters, heartbeat bool) (arrivals uint64) {
 	finished := c.Started - c.Current
 	b, fresh := t.find(boot)
 	if fresh {
 		// A zero base counts the process's requests from its start.
-		*b = bootCounters{id: boot, used: true, seen: t.began}
+		*b = bootCounters{id: boot, used: true}
 		if !t.bornSince(boot) {
-			b.rebase(now, c, finished)
+			b.rebase(at, c, finished)
 		}
 	}
 	if heartbeat && b.hasHeartbeats && int32(c.Started-b.heartbeat) < 0 {
 		t.resets++
-		b.rebase(now, c, finished)
+		b.rebase(at, c, finished)
 	}
-	limit := uint32(min(maxPerSecond*(1+max(0, now.Sub(b.seen).Seconds())), 1<<31-1))
+	limit := uint32(min(maxPerSecond+max(0, at-b.seen)/(int64(time.Second)/maxPerSecond), 1<<31-1))
 	if d := c.Started - b.started; int32(d) > 0 && d > limit {
 		t.resets++
-		b.rebase(now, c, finished)
+		b.rebase(at, c, finished)
 	}
 	arrivals = advance(&b.started, c.Started, &t.started, limit)
 	advance(&b.finished, finished, &t.finished, limit)
 	advance(&b.noresp, c.NoResponse, &t.noresp, limit)
-	if now.After(b.seen) {
-		b.seen = now
-	}
+	b.seen = max(b.seen, at)
 	if heartbeat {
 		b.heartbeat, b.hasHeartbeats = c.Started, true
 	}
@@ -78,17 +79,22 @@ func (t *totals) observe(now time.Time, boot string, c Counters, heartbeat bool)
 
 // find returns the record of a process, or the one to use for it: a free one, else the one longest silent.
 func (t *totals) find(boot string) (b *bootCounters, fresh bool) {
-	var free *bootCounters
+	if b = &t.boots[t.last]; b.used && b.id == boot {
+		return b, false
+	}
+	free := 0
 	for i := range t.boots {
-		b := &t.boots[i]
-		switch {
-		case b.used && b.id == boot:
+		b, f := &t.boots[i], &t.boots[free]
+		if b.used && b.id == boot {
+			t.last = i
 			return b, false
-		case free == nil, free.used && (!b.used || b.seen.Before(free.seen)):
-			free = b
+		}
+		if f.used && (!b.used || b.seen < f.seen) {
+			free = i
 		}
 	}
-	return free, true
+	t.last = free
+	return &t.boots[free], true
 }
 
 // bornSince tells whether the process started after the meter did and after every process seen before. An older one
@@ -99,11 +105,11 @@ func (t *totals) bornSince(boot string) bool {
 		return false
 	}
 	t.newest = us
-	return us >= t.began.UnixMicro()
+	return us >= t.began
 }
 
-func (b *bootCounters) rebase(now time.Time, c Counters, finished uint32) {
-	b.started, b.finished, b.noresp, b.seen = c.Started, finished, c.NoResponse, now
+func (b *bootCounters) rebase(at int64, c Counters, finished uint32) {
+	b.started, b.finished, b.noresp, b.seen = c.Started, finished, c.NoResponse, at
 }
 
 // advance moves a counter to its new value if that is ahead, and adds the difference to the total if it is credible.

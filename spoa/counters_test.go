@@ -69,9 +69,9 @@ func TestTotals(t *testing.T) {
 	}
 	for name, steps := range tests {
 		t.Run(name, func(t *testing.T) {
-			tot := totals{began: began}
+			tot := totals{began: began.UnixMicro()}
 			for i, p := range steps {
-				n := tot.observe(began.Add(p.at), p.boot, Counters{p.started, p.cur, p.nr, true}, p.heartbeat)
+				n := tot.observe(int64(p.at), p.boot, Counters{p.started, p.cur, p.nr, true}, p.heartbeat)
 				if n != p.arrivals || tot.started != p.wantStarted || tot.finished != p.wantFin || tot.noresp != p.wantNone {
 					t.Errorf("step %d: %d arrivals, totals %d %d %d; want %d, %d %d %d", i,
 						n, tot.started, tot.finished, tot.noresp, p.arrivals, p.wantStarted, p.wantFin, p.wantNone)
@@ -83,8 +83,8 @@ func TestTotals(t *testing.T) {
 
 // A process that was pushed out of the table by many reloads and speaks again must not be counted a second time.
 func TestForgottenProcessIsNotCountedTwice(t *testing.T) {
-	tot := totals{began: began}
-	at := func(i int) time.Time { return began.Add(time.Duration(i) * time.Minute) }
+	tot := totals{began: began.UnixMicro()}
+	at := func(i int) int64 { return int64(time.Duration(i) * time.Minute) }
 	for i := range maxBoots + 3 {
 		tot.observe(at(i+1), boot(time.Duration(i)*time.Minute+time.Second), Counters{100, 0, 0, true}, true)
 	}
@@ -99,7 +99,7 @@ func TestForgottenProcessIsNotCountedTwice(t *testing.T) {
 // count they are exact.
 func TestTotalsAreExactAndMonotone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tot := totals{began: began}
+		tot := totals{began: began.UnixMicro()}
 		now := began
 		var want uint64
 		for p := range rapid.IntRange(1, 4).Draw(t, "processes") {
@@ -111,12 +111,12 @@ func TestTotalsAreExactAndMonotone(t *testing.T) {
 				truth += uint32(rapid.IntRange(0, 50).Draw(t, "arrivals"))
 				last := tot
 				late := uint32(rapid.IntRange(0, 5).Draw(t, "late"))
-				tot.observe(now, id, Counters{truth - min(late, truth), 0, 0, true}, false)
+				tot.observe(int64(now.Sub(began)), id, Counters{truth - min(late, truth), 0, 0, true}, false)
 				if tot.started < last.started || tot.finished < last.finished || tot.noresp < last.noresp {
 					t.Fatalf("process %d: totals went back", p)
 				}
 			}
-			tot.observe(now, id, Counters{truth, 0, 0, true}, true)
+			tot.observe(int64(now.Sub(began)), id, Counters{truth, 0, 0, true}, true)
 			want += uint64(truth)
 			if tot.started != want || tot.finished != want {
 				t.Fatalf("process %d: %d started, %d finished, want %d", p, tot.started, tot.finished, want)

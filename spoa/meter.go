@@ -91,8 +91,23 @@ func NewMeter(o MeterOptions) *Meter {
 }
 
 // Done records one answered request.
-func (m *Meter) Done(now time.Time, s *Sample) {
-	for !m.backend(now, s.Backend).done(now, s) {
+func (m *Meter) Done(now time.Time, s *Sample) { m.doneKnown(now, s, &known{}) }
+
+// doneKnown is Done for a connection, which keeps in k where the sample belongs.
+func (m *Meter) doneKnown(now time.Time, s *Sample, k *known) {
+	at := m.shared.at(now)
+	if k.backend != nil && k.backend.done(at, s, k) {
+		return
+	}
+	for {
+		b := m.backend(now, s.Backend)
+		k.backend, k.server = nil, nil
+		if b.name == s.Backend {
+			k.backend = b
+		}
+		if b.done(at, s, k) {
+			return
+		}
 	}
 }
 
@@ -101,7 +116,7 @@ func (m *Meter) Heartbeat(now time.Time, g *Gauges) {
 	for {
 		b := m.backend(now, g.Backend)
 		// Gauges and counters of several backends cannot share one record.
-		if b.name == Other || b.heartbeat(now, g) {
+		if b.name == Other || b.heartbeat(m.shared.at(now), g) {
 			return
 		}
 	}

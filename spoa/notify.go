@@ -17,7 +17,10 @@ const (
 	maxTimer = 24 * time.Hour
 	maxID    = 64
 	// maxGauge bounds what can be a number of requests, connections or servers.
-	maxGauge = 1 << 31
+	maxGauge   = 1 << 31
+	maxCounter = 1<<32 - 1
+	minStatus  = 100
+	maxStatus  = 599
 	// clockSlack is by how much two of HAProxy's whole-millisecond timers may differ from its microsecond stamps.
 	clockSlack = time.Millisecond
 	// maxServersPerMessage bounds a heartbeat message; nb-args is one byte, so that HAProxy cannot send more.
@@ -34,6 +37,13 @@ type decoder struct {
 	stamps  [3]int64 // microseconds of the arrival, of the server connection and of the answer
 	timers  [3]int64 // Tw, Tc and Tr in milliseconds
 	present counterBits
+	layout  layout
+	// meter is the sink when it is one that can make use of known, which is what is known of the sample's server.
+	meter    *Meter
+	known    *known
+	knowns   *knownServers
+	stranger known
+	boot     string // a name that came lately
 	// dones and beats count the messages taken since the owner last set them to 0.
 	dones, beats int
 }
@@ -87,40 +97,60 @@ func skip(b []byte, n int) (rest []byte, ok bool) {
 	return b, true
 }
 
-// done reads one message about a request that has been answered.
+// done reads one message about a request that has been answered: along the layout of the last one if it looks the same.
 func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
-	s := &d.sample
-	*s = Sample{Status: Absent, Retries: Absent, ServerConns: Absent, BackendConns: Absent, Queued: Absent}
-	d.stamps, d.timers, d.present = [3]int64{Absent, Absent, Absent}, [3]int64{Absent, Absent, Absent}, 0
+	if used, ok := d.layout.read(b, n); ok && d.take(now, b) {
+		d.hand(now, d.known)
+		return b[used:], true
+	}
 	good := true
+	if rest, good, ok = d.doneArgs(now, b, n); !ok {
+		return nil, false
+	}
+	d.layout.learn(b, n)
+	switch {
+	case !good:
+	case d.sample.Backend == "":
+		d.count.malformed(reasonName)
+	case !d.timing():
+		d.count.malformed(reasonTimer)
+	default:
+		d.sample.Counters.Known = d.present == haveAll
+		d.hand(now, nil)
+	}
+	return rest, true
+}
+
+// hand gives the sample to the sink.
+func (d *decoder) hand(now time.Time, k *known) {
+	d.dones++
+	if d.meter != nil && k != nil {
+		d.meter.doneKnown(now, &d.sample, k)
+	} else {
+		d.sink.Done(now, &d.sample)
+	}
+}
+
+// doneArgs reads the arguments one by one; not good when one of them makes the message unusable.
+func (d *decoder) doneArgs(now time.Time, b []byte, n int) (rest []byte, good, ok bool) {
+	d.sample = Sample{Status: Absent, Retries: Absent, ServerConns: Absent, BackendConns: Absent, Queued: Absent}
+	d.stamps, d.timers, d.present = [3]int64{Absent, Absent, Absent}, [3]int64{Absent, Absent, Absent}, 0
+	good = true
 	for range n {
 		var key []byte
 		var v value
 		if key, b, ok = readString(b); !ok {
-			return nil, false
+			return nil, false, false
 		}
 		if v, b, ok = readValue(b); !ok {
-			return nil, false
+			return nil, false, false
 		}
 		if v.kind == typeddata.TypeNull {
 			continue
 		}
 		good = d.doneArg(now, key, v) && good
 	}
-	switch {
-	case !good:
-		return b, true
-	case s.Backend == "":
-		d.count.malformed(reasonName)
-		return b, true
-	case !d.timing():
-		d.count.malformed(reasonTimer)
-		return b, true
-	}
-	s.Counters.Known = d.present == haveAll
-	d.dones++
-	d.sink.Done(now, s)
-	return b, true
+	return b, good, true
 }
 
 // doneArg takes one argument; false when its value makes the whole message unusable.
@@ -247,7 +277,7 @@ func (d *decoder) counterArg(key []byte, v value, c *Counters) {
 	n := int64(Absent)
 	d.number(v, &n)
 	switch {
-	case n >= 0 && n < 1<<32:
+	case n >= 0 && n <= maxCounter:
 		*to = uint32(n)
 		d.present |= bit
 	case v.isInt():
@@ -306,7 +336,7 @@ func (d *decoder) status(v value) bool {
 	if n == Absent {
 		return true
 	}
-	if n < 100 || n > 599 {
+	if n < minStatus || n > maxStatus {
 		d.count.malformed(reasonStatus)
 		return false
 	}
@@ -320,21 +350,30 @@ func (d *decoder) retries(v value) {
 		d.gauge(v, &d.sample.Retries)
 		return
 	}
-	text := v.str
-	if len(text) > 0 && text[0] == '+' {
-		d.sample.Redispatched, text = true, text[1:]
+	n, redispatched, ok := parseRetries(v.str)
+	d.sample.Redispatched = d.sample.Redispatched || redispatched
+	if !ok {
+		d.count.malformed(reasonGauge)
+	} else if n != Absent {
+		d.sample.Retries = n
 	}
-	n := 0
+}
+
+// parseRetries reads the text of the log's %rc. n is Absent when there is no number in it.
+func parseRetries(text []byte) (n int, redispatched, ok bool) {
+	if len(text) > 0 && text[0] == '+' {
+		redispatched, text = true, text[1:]
+	}
+	if len(text) == 0 || len(text) > 6 {
+		return Absent, redispatched, len(text) == 0
+	}
 	for _, c := range text {
-		if c < '0' || c > '9' || len(text) > 6 {
-			d.count.malformed(reasonGauge)
-			return
+		if c < '0' || c > '9' {
+			return Absent, redispatched, false
 		}
 		n = n*10 + int(c-'0')
 	}
-	if len(text) > 0 {
-		d.sample.Retries = n
-	}
+	return n, redispatched, true
 }
 
 // timing works out the three times from what came; false when one of them is beyond a day.

@@ -34,9 +34,10 @@ type session struct {
 }
 
 func newSession(sink Sink, count counter, names *nameTable, maxFrameSize uint32, note func(reason, string)) *session {
+	meter, _ := sink.(*Meter)
 	return &session{
 		own: maxFrameSize, limit: maxFrameSize, note: note,
-		dec: decoder{names: newNames(names), sink: sink, count: count},
+		dec: decoder{names: newNames(names), sink: sink, meter: meter, count: count},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/negasus/haproxy-spoe-go/frame"
 	"github.com/negasus/haproxy-spoe-go/typeddata"
@@ -16,7 +17,9 @@ const (
 	prefixSize   = 4
 	minFrameSize = 7
 	maxVarint    = 10
-	flagFin      = 1
+	// shortVarint is the least first byte of a variable-length integer that has more than one.
+	shortVarint = 240
+	flagFin     = 1
 	// minMaxFrameSize is the smallest max-frame-size HAProxy takes.
 	minMaxFrameSize = 256
 )
@@ -66,6 +69,14 @@ func splitHeader(body []byte) (h header, ok bool) {
 
 // readVarint reads one variable-length integer of at most ten bytes; used is 0 when there is none.
 func readVarint(b []byte) (v uint64, used int) {
+	if len(b) > 0 && b[0] < shortVarint {
+		return uint64(b[0]), 1
+	}
+	if len(b) > 8 {
+		if v, used = readLongVarint(b[0], binary.LittleEndian.Uint64(b[1:])); used > 0 {
+			return v, used
+		}
+	}
 	v, used = varint.Uvarint(b[:min(len(b), maxVarint)])
 	if used < 0 {
 		return 0, 0
@@ -73,8 +84,34 @@ func readVarint(b []byte) (v uint64, used int) {
 	return v, used
 }
 
+// readLongVarint reads an integer of two to nine bytes: the first, and the eight that follow it in w. used is 0 when it is
+// longer. A value is first + w0<<4 + w1<<11 + w2<<18 and so on, up to the first byte below 128.
+func readLongVarint(first byte, w uint64) (v uint64, used int) {
+	last := bits.TrailingZeros64(^w & 0x8080808080808080)
+	if last == 64 {
+		return 0, 0
+	}
+	w &= ^uint64(0) >> (63 - last)
+	w &= 0x7f7f7f7f7f7f7f7f
+	w = w&0x007f007f007f007f | w&0x7f007f007f007f00>>1
+	w = w&0x00003fff00003fff | w&0x3fff00003fff0000>>2
+	w = w&0x000000000fffffff | w&0x0fffffff00000000>>4
+	more := last / 8
+	return uint64(first) + (w+highBits[more])<<4, 2 + more
+}
+
+// highBits is what the highest bits of so many bytes that go on add up to.
+var highBits = [8]uint64{
+	0, 1 << 7, 1<<7 + 1<<14, 1<<7 + 1<<14 + 1<<21, 1<<7 + 1<<14 + 1<<21 + 1<<28, 1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35,
+	1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35 + 1<<42, 1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35 + 1<<42 + 1<<49,
+}
+
 // readString reads a length and as many bytes, which stay part of b.
 func readString(b []byte) (s, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < shortVarint && int(b[0]) < len(b) {
+		n := int(b[0]) + 1
+		return b[1:n], b[n:], true
+	}
 	n, used := readVarint(b)
 	if used == 0 || n > uint64(len(b)-used) {
 		return nil, nil, false

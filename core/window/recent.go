@@ -34,11 +34,19 @@ func (r *Recent[T]) Add(v T) {
 			return
 		}
 		r.buf[r.start] = v
-		r.start = (r.start + 1) % len(r.buf)
+		r.start = r.place(1)
 		return
 	}
-	r.buf[(r.start+r.n)%len(r.buf)] = v
+	r.buf[r.place(r.n)] = v
 	r.n++
+}
+
+// place is where entry i stands, i up to the length of the buffer. It spares the division of a modulus.
+func (r *Recent[T]) place(i int) int {
+	if i += r.start; i >= len(r.buf) {
+		i -= len(r.buf)
+	}
+	return i
 }
 
 // Len is the number of entries that Take would hand over.
@@ -48,7 +56,7 @@ func (r *Recent[T]) Len() int { return r.n }
 func (r *Recent[T]) Take(f func(seq uint64, v *T)) (lost uint64) {
 	first := r.seq - uint64(r.n) + 1
 	for i := range r.n {
-		f(first+uint64(i), &r.buf[(r.start+i)%len(r.buf)])
+		f(first+uint64(i), &r.buf[r.place(i)])
 	}
 	if r.quiet++; r.n > len(r.buf)/4 {
 		r.quiet = 0

@@ -30,6 +30,7 @@ const (
 type Seconds struct {
 	ring        []cell
 	size        int64
+	at          int   // where the newest second is in the ring
 	first, last int64 // the first second ever and the newest one; valid once begun
 	begun       bool
 	late        uint64
@@ -49,7 +50,7 @@ func NewHour(b *Budget) *Seconds {
 // Add adds b to second sec. Seconds that were skipped become zero; a second older than the ring is dropped and counted
 // by Late.
 func (s *Seconds) Add(sec int64, b Bucket) {
-	if !s.reach(sec) {
+	if (!s.begun || sec != s.last) && !s.reach(sec) {
 		s.late++
 		return
 	}
@@ -61,6 +62,11 @@ func (s *Seconds) Add(sec int64, b Bucket) {
 // its newest second as well, however long ago that was.
 func (s *Seconds) Spread(from, to int64, n uint64) {
 	if n == 0 || s.begun && to <= s.last-s.size {
+		return
+	}
+	if from >= to && s.begun && to == s.last {
+		c := s.cell(to)
+		c.arrivals = addTo(c.arrivals, n)
 		return
 	}
 	from = min(from, to)
@@ -161,12 +167,11 @@ func (s *Seconds) reach(sec int64) bool {
 	}
 	s.leave(sec)
 	if s.ring != nil {
-		if gap >= s.size {
-			clear(s.ring)
-		} else {
-			for i := s.last + 1; i <= sec; i++ {
-				*s.cell(i) = cell{}
+		for range min(gap, s.size) {
+			if s.at++; s.at == len(s.ring) {
+				s.at = 0
 			}
+			s.ring[s.at] = cell{}
 		}
 	}
 	s.last = sec
@@ -206,7 +211,11 @@ func (s *Seconds) forget(sec int64) {
 // cell is the place of a second that the ring holds.
 func (s *Seconds) cell(sec int64) *cell {
 	if s.ring == nil {
-		s.ring = make([]cell, s.size)
+		s.ring, s.at = make([]cell, s.size), 0
 	}
-	return &s.ring[((sec%s.size)+s.size)%s.size]
+	i := s.at - int(s.last-sec)
+	if i < 0 {
+		i += len(s.ring)
+	}
+	return &s.ring[i]
 }

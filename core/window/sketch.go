@@ -55,7 +55,10 @@ type Sketch struct {
 }
 
 // Add counts a latency in second sec (0 or more). A second older than the span is dropped and counted by Late.
-func (s *Sketch) Add(sec int64, d time.Duration) {
+func (s *Sketch) Add(sec int64, d time.Duration) { s.AddMicros(sec, micros(d)) }
+
+// AddMicros is Add for a latency in microseconds.
+func (s *Sketch) AddMicros(sec int64, us uint64) {
 	k := s.of
 	turn := sec/k.width + 1
 	if sec < 0 || turn <= s.turn-k.parts {
@@ -65,7 +68,7 @@ func (s *Sketch) Add(sec int64, d time.Duration) {
 	if turn > s.turn {
 		s.advance(turn)
 	}
-	slot, i := int(turn%k.parts), bucketOf(micros(d))
+	slot, i := int(turn%k.parts), bucketOf(min(us, maxMicros))
 	if s.many == nil {
 		if s.addFew(uint32(slot<<12 | i)) {
 			return
