@@ -37,7 +37,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, closing *atomic.Bool) *conn {
-	c := &conn{nc: nc, server: s, closing: closing, in: make([]byte, firstBuffer)}
+	c := &conn{nc: nc, server: s, closing: closing, in: newBuffer(firstBuffer)}
 	c.session = newSession(s.opts.Sink, s.meters, s.names, s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
 	return c
 }
@@ -65,8 +65,8 @@ func (c *conn) run() {
 			c.over(now, err)
 			return
 		}
-		if full && len(c.in) < mostBuffer {
-			c.resize(2 * len(c.in))
+		if full && cap(c.in) < mostBuffer {
+			c.resize(2 * cap(c.in))
 		}
 	}
 }
@@ -133,13 +133,16 @@ func (c *conn) makeRoom(need int) {
 		c.r = 0
 	}
 	if need > len(c.in)-c.r {
-		c.resize(need)
+		c.resize(need + slack)
 	}
 }
 
+// newBuffer is a buffer of that size. The last bytes of its memory are never read into; see slack.
+func newBuffer(size int) []byte { return make([]byte, size-slack, size) }
+
 // resize moves what is not taken yet to a buffer of that size.
 func (c *conn) resize(size int) {
-	bigger := make([]byte, size)
+	bigger := newBuffer(size)
 	c.w = copy(bigger, c.in[c.r:c.w])
 	c.r, c.in = 0, bigger
 }

@@ -1,6 +1,9 @@
 package spoa
 
-import "time"
+import (
+	"encoding/binary"
+	"time"
+)
 
 const maxKnown = 64
 
@@ -16,18 +19,33 @@ type known struct {
 // names from the wire.
 type knownServers [maxKnown]known
 
-// at is the place of a pair of names, which end there in b. It depends on their last eight bytes, with what stands before a
-// shorter one.
-func (k *knownServers) at(b []byte, backendEnd, serverEnd uint32) *known {
-	h := endWord(b, backendEnd)*0x9e3779b97f4a7c15 ^ endWord(b, serverEnd)*0xc2b2ae3d27d4eb4f
-	return &k[h>>58%maxKnown]
+// at is the place of a pair of names, or the one to use for it; they end there in b. It depends on their last eight bytes,
+// with what stands before a shorter one, and is one of two.
+func (k *knownServers) at(b []byte, backend, server span) (at *known, found bool) {
+	h := endWord(b, backend.to)*0x9e3779b97f4a7c15 ^ endWord(b, server.to)*0xc2b2ae3d27d4eb4f
+	i := h >> 58 % maxKnown
+	at = &k[i]
+	if at.is(backend.of(b), server.of(b)) {
+		return at, true
+	}
+	other := &k[i^1]
+	if other.is(backend.of(b), server.of(b)) {
+		return other, true
+	}
+	// The newer one of the two stays.
+	*other = *at
+	return at, false
+}
+
+func (k *known) is(backend, server []byte) bool {
+	return k.serverName == string(server) && k.backendName == string(backend)
 }
 
 func endWord(b []byte, end uint32) uint64 {
 	if end < 8 {
 		return 0
 	}
-	return word(b[end-8:])
+	return binary.LittleEndian.Uint64(b[end-8:])
 }
 
 // take makes a sample of what the layout has read from b. It is false when something must be counted or refused, which has
@@ -82,8 +100,8 @@ func (d *decoder) takeNames(now time.Time, b []byte) bool {
 	if d.knowns == nil {
 		d.knowns = &knownServers{}
 	}
-	k := d.knowns.at(b, at[textBackend].to, at[textServer].to)
-	if k.backendName != string(backend) || k.serverName != string(server) {
+	k, found := d.knowns.at(b, at[textBackend], at[textServer])
+	if !found {
 		var fresh known
 		if fresh.backendName, ok = d.nameOrNone(now, backend); !ok {
 			return false

@@ -15,8 +15,11 @@ import (
 
 const (
 	maxPlaces = 24
-	// maxKey is the longest name, its length byte included, that a layout can hold.
-	maxKey = 16
+	// maxHead is the largest name, with its length before and the type of its value behind it, that a layout can hold.
+	maxHead = 15
+	// slack is how many bytes of the buffer must follow the beginning of each argument, so that they can be read as words.
+	// Those that are not of the message, but of what comes behind it, are looked at in vain: the message does not end there.
+	slack = maxHead + 9
 )
 
 // Numbers of a done message by their index in layout.nums. unknownNumber takes those of unknown name.
@@ -86,12 +89,12 @@ var shapes = [16]shape{
 	typeddata.TypeInt64: shapeInt, typeddata.TypeUInt64: shapeInt, typeddata.TypeString: shapeText,
 }
 
-// place is one argument: its name with its length byte, as one word or two, and where its value goes.
+// place is one argument: length, name and type as one word, or two, and where the value goes.
 type place struct {
 	word, mask   uint64
 	word2, mask2 uint64
 	most         uint64
-	size         uint8
+	head         uint8 // the size of length, name and type
 	shape        shape
 	to           uint8
 }
@@ -116,30 +119,30 @@ func (l *layout) read(b []byte, n int) (used int, ok bool) {
 	if n != l.n || n == 0 {
 		return 0, false
 	}
-	p := 0
+	end, p := len(b), 0
+	b = b[:cap(b)]
 	for i := range l.places[:n] {
-		k := &l.places[i]
-		if word(b[p:])&k.mask != k.word || k.mask2 != 0 && !k.goesOn(b[p:]) {
+		if p > end || len(b)-p < slack {
 			return 0, false
 		}
-		p += int(k.size)
-		// A type and at least one byte of value: what ends with a type alone is rare enough for the long way.
-		if len(b)-p < 2 {
-			return 0, false
-		}
-		kind, first := b[p], b[p+1]
-		p += 2
-		switch s := shapes[kind&0x0f]; {
-		case s == shapeNull:
+		k, q := &l.places[i], (*[slack]byte)(b[p:])
+		head := int(k.head & maxHead)
+		if binary.LittleEndian.Uint64(q[:])&k.mask != k.word || k.mask2 != 0 && binary.LittleEndian.Uint64(q[8:])&k.mask2 != k.word2 {
+			if !k.isNull(q) {
+				return 0, false
+			}
 			l.absent(k)
-			p--
-		case s != k.shape:
-			return 0, false
-		case s == shapeInt:
+			p += head
+			continue
+		}
+		first := q[head]
+		p += head + 1
+		switch k.shape {
+		case shapeInt:
 			x := uint64(first)
 			if x >= shortVarint {
-				var more int
-				if x, more = readVarint(b[p-1:]); more == 0 {
+				more := 0
+				if x, more = readLongVarint(first, binary.LittleEndian.Uint64(q[head+1:])); more == 0 {
 					return 0, false
 				}
 				p += more - 1
@@ -148,19 +151,30 @@ func (l *layout) read(b []byte, n int) (used int, ok bool) {
 				return 0, false
 			}
 			l.nums[k.to%numCount] = int64(x)
-		case s == shapeText:
-			end := p + int(first)
-			if first >= shortVarint || end > len(b) {
+		case shapeText:
+			if first >= shortVarint {
 				return 0, false
 			}
-			l.texts[k.to%textCount] = span{uint32(p), uint32(end)}
-			p = end
+			l.texts[k.to%textCount] = span{uint32(p), uint32(p + int(first))}
+			p += int(first)
 		default:
-			l.nums[k.to%numCount] = int64(kind >> 4 & 1)
+			l.nums[k.to%numCount] = int64(q[head-1] >> 4 & 1)
 			p--
 		}
 	}
-	return p, true
+	return p, p <= end
+}
+
+// isNull tells whether the argument is there, without a value.
+func (k *place) isNull(q *[slack]byte) bool {
+	w, w2 := k.word, k.word2
+	// NULL is type 0: the type is the last of the bytes compared.
+	if k.head <= 8 {
+		w &= lowBytes(int(k.head) - 1)
+	} else {
+		w2 &= lowBytes(int(k.head) - 9)
+	}
+	return binary.LittleEndian.Uint64(q[:])&k.mask == w && binary.LittleEndian.Uint64(q[8:])&k.mask2 == w2
 }
 
 func (l *layout) absent(k *place) {
@@ -170,9 +184,6 @@ func (l *layout) absent(k *place) {
 		l.nums[k.to%numCount] = Absent
 	}
 }
-
-// goesOn tells whether the rest of a long name is as expected.
-func (k *place) goesOn(b []byte) bool { return len(b) > 8 && word(b[8:])&k.mask2 == k.word2 }
 
 // learn takes the layout of a whole message with n arguments. It takes none when there is a name twice, a value of a type
 // that does not belong to its name, or anything else that wants a closer look each time.
@@ -188,12 +199,11 @@ func (l *layout) learn(b []byte, n int) {
 	seen := uint32(0)
 	for i := range n {
 		k := &l.places[i]
-		start := b
 		key, rest, ok := readString(b)
-		if !ok || len(rest) == 0 || len(start)-len(rest) != len(key)+1 || len(key)+1 > maxKey {
+		if !ok || len(rest) == 0 || len(b)-len(rest) != len(key)+1 || len(key)+2 > maxHead {
 			return
 		}
-		bit, ok := k.learn(key, shapes[rest[0]&0x0f])
+		bit, ok := k.learn(key, rest[0]&0x0f)
 		if !ok || seen&bit != 0 {
 			return
 		}
@@ -205,53 +215,51 @@ func (l *layout) learn(b []byte, n int) {
 	l.n = n
 }
 
-// learn takes the place of an argument. bit stands for its name, 0 for an unknown one.
-func (k *place) learn(key []byte, s shape) (bit uint32, ok bool) {
+// learn takes the place of an argument with a value of that type. bit stands for its name, 0 for an unknown one.
+func (k *place) learn(key []byte, kind byte) (bit uint32, ok bool) {
 	num, isNumber := doneNumbers[string(key)]
 	text, isText := doneTexts[string(key)]
-	*k = place{size: uint8(len(key) + 1), shape: s, most: noLimit}
+	*k = place{head: uint8(len(key) + 2), shape: shapes[kind], most: noLimit}
 	switch {
-	case s == shapeNull && isText, s == shapeText && isText:
-		k.shape, k.to, bit = shapeText, text, 1<<(numCount+text)
+	case kind == typeddata.TypeNull && (isNumber || isText):
+		// What it will be when there is one is what HAProxy sends of that name.
+		if kind = typeddata.TypeInt64; isText {
+			kind = typeddata.TypeString
+		}
+		return k.learn(key, kind)
+	case k.shape == shapeText && isText:
+		k.to, bit = text, 1<<(numCount+text)
 		if text == textRetries {
 			bit = 1 << numRetries
 		}
-	case s == shapeNull && isNumber, s == shapeInt && isNumber, s == shapeBool && num.to == numRedispatched && isNumber:
+	case k.shape == shapeInt && isNumber, k.shape == shapeBool && isNumber && num.to == numRedispatched:
 		k.to, k.most, bit = num.to, num.most, 1<<num.to
-		if s == shapeNull {
-			k.shape = shapeInt
-		}
-	case isNumber || isText || s == shapeOther:
+	case isNumber || isText || k.shape == shapeOther:
 		return 0, false
-	case s == shapeText:
+	case k.shape == shapeText:
 		k.to = unknownText
 	default:
 		k.to = unknownNumber
 	}
-	var name [maxKey]byte
-	name[0] = byte(len(key))
-	copy(name[1:], key)
-	k.word, k.mask = binary.LittleEndian.Uint64(name[:]), lowBytes(int(k.size))
-	if k.size > 8 {
-		k.word2, k.mask2 = binary.LittleEndian.Uint64(name[8:]), lowBytes(int(k.size)-8)
+	var head [16]byte
+	head[0] = byte(len(key))
+	head[1+copy(head[1:], key)] = kind
+	k.word, k.mask = binary.LittleEndian.Uint64(head[:]), lowBytes(int(k.head))
+	k.word2, k.mask2 = binary.LittleEndian.Uint64(head[8:]), lowBytes(int(k.head)-8)
+	// The four bits above the type are flags.
+	flags := uint64(0xf0) << (8 * ((k.head - 1) % 8))
+	if k.head <= 8 {
+		k.mask &^= flags
+	} else {
+		k.mask2 &^= flags
 	}
 	return bit, true
 }
 
-// lowBytes is a mask of the first n bytes of a word, n 1 or more.
-func lowBytes(n int) uint64 { return ^uint64(0) >> (64 - 8*min(n, 8)) }
-
-// word is the first eight bytes of b as a number, in little-endian order; those that b lacks are 0.
-func word(b []byte) uint64 {
-	if len(b) >= 8 {
-		return binary.LittleEndian.Uint64(b)
+// lowBytes is a mask of the first n bytes of a word, none for n below 1.
+func lowBytes(n int) uint64 {
+	if n < 1 {
+		return 0
 	}
-	return shortWord(b)
-}
-
-func shortWord(b []byte) (w uint64) {
-	for i, c := range b {
-		w |= uint64(c) << (8 * i)
-	}
-	return w
+	return ^uint64(0) >> (64 - 8*min(n, 8))
 }

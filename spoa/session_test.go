@@ -168,7 +168,7 @@ func BenchmarkDecodeAndRecord(b *testing.B) {
 	s := newSession(NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet()), newNameTable(), 16380, func(reason, string) {})
 	now := time.Unix(1000, 0)
 	s.feed(now, goodHello())
-	in := notifyFrame(7, message(messageDone, doneArgs()...))
+	in := append(newBuffer(mostBuffer)[:0], notifyFrame(7, message(messageDone, doneArgs()...))...)
 	b.SetBytes(int64(len(in)))
 	b.ReportAllocs()
 	for b.Loop() {
