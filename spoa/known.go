@@ -62,9 +62,7 @@ func (d *decoder) take(now time.Time, b []byte) bool {
 			return false
 		}
 	}
-	d.stamps = [3]int64(l.nums[numT0:])
-	d.timers = [3]int64(l.nums[numTw:])
-	if !d.timing() {
+	if !s.timing((*[3]int64)(l.nums[numT0:]), (*[3]int64)(l.nums[numTw:])) {
 		return false
 	}
 	id := l.texts[textID].of(b)

@@ -112,7 +112,7 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 	case !good:
 	case d.sample.Backend == "":
 		d.count.malformed(reasonName)
-	case !d.timing():
+	case !d.sample.timing(&d.stamps, &d.timers):
 		d.count.malformed(reasonTimer)
 	default:
 		d.sample.Counters.Known = d.present == haveAll
@@ -376,41 +376,43 @@ func parseRetries(text []byte) (n int, redispatched, ok bool) {
 	return n, redispatched, true
 }
 
-// timing works out the three times from what came; false when one of them is beyond a day.
-func (d *decoder) timing() bool {
-	s := &d.sample
-	var ms [3]time.Duration
-	for i, n := range d.timers {
-		if n > int64(maxTimer/time.Millisecond) {
-			return false
-		}
-		ms[i] = time.Duration(n) * time.Millisecond
-		if n < 0 {
-			ms[i] = Absent
-		}
+// timing works out the three times from stamps in microseconds and timers in milliseconds; false when one of them is beyond
+// a day.
+func (s *Sample) timing(stamps, timers *[3]int64) bool {
+	const most = int64(maxTimer / time.Millisecond)
+	if timers[0] > most || timers[1] > most || timers[2] > most {
+		return false
 	}
-	before, ok := elapsed(d.stamps[0], d.stamps[1])
+	before, ok := elapsed(stamps[0], stamps[1])
 	if !ok {
 		return false
 	}
-	after, ok := elapsed(d.stamps[1], d.stamps[2])
+	after, ok := elapsed(stamps[1], stamps[2])
 	if !ok {
 		return false
 	}
-	s.Queue, s.Connect, s.Response = ms[0], ms[1], ms[2]
-	if after != Absent && (s.Response < 0 || near(after, s.Response)) {
-		s.Response = after
+	queue, connect, response := milliseconds(timers[0]), milliseconds(timers[1]), milliseconds(timers[2])
+	if after != Absent && (response < 0 || near(after, response)) {
+		response = after
 	}
 	// The stamps cannot part queue from connect, but they know the microseconds of the sum. They also hold what the
 	// configuration did before the queue (a rule that waits for the body, say), hence the comparison.
-	if s.Queue >= 0 && s.Connect >= 0 && before != Absent && near(before, s.Queue+s.Connect) {
-		if s.Queue == 0 {
-			s.Connect = before
+	if queue >= 0 && connect >= 0 && before != Absent && near(before, queue+connect) {
+		if queue == 0 {
+			connect = before
 		} else {
-			s.Queue = max(0, before-s.Connect)
+			queue = max(0, before-connect)
 		}
 	}
+	s.Queue, s.Connect, s.Response = queue, connect, response
 	return true
+}
+
+func milliseconds(n int64) time.Duration {
+	if n < 0 {
+		return Absent
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 func near(a, b time.Duration) bool { return (a - b).Abs() <= clockSlack }

@@ -57,6 +57,10 @@ func splitHeader(body []byte) (h header, ok bool) {
 	rest := body[5:]
 	n := 0
 	for range 2 {
+		if n < len(rest) && rest[n] < shortVarint {
+			n++
+			continue
+		}
 		_, used := readVarint(rest[n:])
 		if used == 0 {
 			return h, false
