@@ -119,50 +119,63 @@ func (l *layout) read(b []byte, n int) (used int, ok bool) {
 	if n != l.n || n == 0 {
 		return 0, false
 	}
-	end, p := len(b), 0
-	b = b[:cap(b)]
-	for i := range l.places[:n] {
-		if p > end || len(b)-p < slack {
+	// What is read behind the end of b is found out at the end.
+	room := b[:cap(b)]
+	for i, p := 0, 0; ; i++ {
+		if i, p = l.run(room, i, p); i >= n {
+			return p, p <= len(b)
+		}
+		k := &l.places[i]
+		if len(room)-p < slack || !k.isNull((*[slack]byte)(room[p:])) {
 			return 0, false
 		}
-		k, q := &l.places[i], (*[slack]byte)(b[p:])
-		head := int(k.head & maxHead)
-		if binary.LittleEndian.Uint64(q[:])&k.mask != k.word || k.mask2 != 0 && binary.LittleEndian.Uint64(q[8:])&k.mask2 != k.word2 {
-			if !k.isNull(q) {
-				return 0, false
-			}
-			l.absent(k)
-			p += head
-			continue
+		l.absent(k)
+		p += int(k.head)
+	}
+}
+
+// run reads arguments from place i on, which stands at b[p:], up to one that does not fit. It calls nothing, so that all it
+// needs stays in registers.
+func (l *layout) run(b []byte, i, p int) (next, end int) {
+	for ; i < l.n && i < maxPlaces; i++ {
+		if p < 0 || p > len(b)-slack {
+			return i, p
 		}
-		first := q[head]
-		p += head + 1
+		k, q := &l.places[i], b[p:p+slack]
+		head := int(k.head & maxHead)
+		if binary.LittleEndian.Uint64(q)&k.mask != k.word || k.mask2 != 0 && binary.LittleEndian.Uint64(q[8:])&k.mask2 != k.word2 {
+			return i, p
+		}
+		x := uint64(q[head])
 		switch k.shape {
 		case shapeInt:
-			x := uint64(first)
+			more := 0
 			if x >= shortVarint {
-				more := 0
-				if x, more = readLongVarint(first, binary.LittleEndian.Uint64(q[head+1:])); more == 0 {
-					return 0, false
+				w := binary.LittleEndian.Uint64(q[head+1:])
+				last := lastByte(w)
+				if last == 8 {
+					return i, p
 				}
-				p += more - 1
+				x, more = x+longVarint(w, last), last+1
 			}
 			if x > k.most {
-				return 0, false
+				return i, p
 			}
 			l.nums[k.to%numCount] = int64(x)
+			p += head + 1 + more
 		case shapeText:
-			if first >= shortVarint {
-				return 0, false
+			if x >= shortVarint {
+				return i, p
 			}
-			l.texts[k.to%textCount] = span{uint32(p), uint32(p + int(first))}
-			p += int(first)
+			p += head + 1
+			l.texts[k.to%textCount] = span{uint32(p), uint32(p + int(x))}
+			p += int(x)
 		default:
-			l.nums[k.to%numCount] = int64(q[head-1] >> 4 & 1)
-			p--
+			l.nums[k.to%numCount] = int64(q[(head-1)&maxHead] >> 4 & 1)
+			p += head
 		}
 	}
-	return p, p <= end
+	return i, p
 }
 
 // isNull tells whether the argument is there, without a value.

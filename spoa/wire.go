@@ -77,8 +77,9 @@ func readVarint(b []byte) (v uint64, used int) {
 		return uint64(b[0]), 1
 	}
 	if len(b) > 8 {
-		if v, used = readLongVarint(b[0], binary.LittleEndian.Uint64(b[1:])); used > 0 {
-			return v, used
+		w := binary.LittleEndian.Uint64(b[1:])
+		if last := lastByte(w); last < 8 {
+			return uint64(b[0]) + longVarint(w, last), 2 + last
 		}
 	}
 	v, used = varint.Uvarint(b[:min(len(b), maxVarint)])
@@ -88,27 +89,30 @@ func readVarint(b []byte) (v uint64, used int) {
 	return v, used
 }
 
-// readLongVarint reads an integer of two to nine bytes: the first, and the eight that follow it in w. used is 0 when it is
-// longer. A value is first + w0<<4 + w1<<11 + w2<<18 and so on, up to the first byte below 128.
-func readLongVarint(first byte, w uint64) (v uint64, used int) {
-	last := bits.TrailingZeros64(^w & 0x8080808080808080)
-	if last == 64 {
-		return 0, 0
-	}
-	w &= ^uint64(0) >> (63 - last)
-	w &= 0x7f7f7f7f7f7f7f7f
+// lastByte is where in w the first byte below 128 is, 8 when there is none.
+func lastByte(w uint64) int { return bits.TrailingZeros64(^w&0x8080808080808080) / 8 }
+
+// longVarint is what the bytes of w up to byte last add to the first byte of an integer: w0<<4 + w1<<11 + w2<<18 and so on,
+// with the highest bits of all but the last.
+func longVarint(w uint64, last int) uint64 {
+	t := &varintTails[last&7]
+	w &= t.mask
 	w = w&0x007f007f007f007f | w&0x7f007f007f007f00>>1
 	w = w&0x00003fff00003fff | w&0x3fff00003fff0000>>2
 	w = w&0x000000000fffffff | w&0x0fffffff00000000>>4
-	more := last / 8
-	return uint64(first) + (w+highBits[more])<<4, 2 + more
+	return (w + t.highest) << 4
 }
 
-// highBits is what the highest bits of so many bytes that go on add up to.
-var highBits = [8]uint64{
-	0, 1 << 7, 1<<7 + 1<<14, 1<<7 + 1<<14 + 1<<21, 1<<7 + 1<<14 + 1<<21 + 1<<28, 1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35,
-	1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35 + 1<<42, 1<<7 + 1<<14 + 1<<21 + 1<<28 + 1<<35 + 1<<42 + 1<<49,
-}
+// varintTails are, by the last byte, the lower seven bits of each byte, and what the highest bits add up to.
+var varintTails = func() (t [8]struct{ mask, highest uint64 }) {
+	for last := range t {
+		t[last].mask = 0x7f7f7f7f7f7f7f7f >> (56 - 8*last)
+		for i := range last {
+			t[last].highest += 1 << (7*i + 7)
+		}
+	}
+	return t
+}()
 
 // readString reads a length and as many bytes, which stay part of b.
 func readString(b []byte) (s, rest []byte, ok bool) {
