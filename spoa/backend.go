@@ -146,14 +146,14 @@ func (b *backend) done(at int64, s *Sample, k *known) bool {
 	sec := second(at)
 	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
 	beating := b.beating(at)
+	add := window.Bucket{Completions: 1}
 	if b.name != Other {
-		b.count(at, sec, s.Boot, s.Counters, false)
+		add.Arrivals = b.count(at, sec, s.Boot, s.Counters, false)
 		if !beating {
 			set(&b.inFlight, s.BackendConns)
 			set(&b.queued, s.Queued)
 		}
 	}
-	add := window.Bucket{Completions: 1}
 	if !b.counted {
 		add.Arrivals = 1
 	}
@@ -219,25 +219,33 @@ func (b *backend) heartbeat(at int64, g *Gauges) bool {
 	set(&b.inFlight, g.InFlight)
 	set(&b.queued, g.Queued)
 	set(&b.up, g.Up)
-	b.count(at, second(at), g.Boot, g.Counters, true)
+	sec := second(at)
+	if n := b.count(at, sec, g.Boot, g.Counters, true); n > 0 {
+		b.seconds.Add(sec, window.Bucket{Arrivals: n})
+	}
 	for _, sg := range g.Servers {
 		b.server(at, sg.Name).inFlight = int32(sg.Conns)
 	}
 	return true
 }
 
-// count brings the totals up to date and spreads the new arrivals over the seconds since the last look.
-func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) {
+// count brings the totals up to date and spreads the new arrivals over the seconds since the last look. Those of a second
+// that has been looked at before are returned instead, to be added with what else is.
+func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) (arrivals uint64) {
 	if !c.Known || boot == "" {
-		return
+		return 0
 	}
 	n := b.totals.observe(at, boot, c, heartbeat)
+	if b.counted && sec <= b.countedSecond {
+		return n
+	}
 	if !b.counted {
 		b.counted, b.countedSecond = true, sec
 	}
-	b.seconds.Spread(min(b.countedSecond, sec), sec, n)
+	b.seconds.Spread(b.countedSecond, sec, n)
 	b.seconds.Begin(sec)
-	b.countedSecond = max(b.countedSecond, sec)
+	b.countedSecond = sec
+	return 0
 }
 
 // server returns the record of a server; those beyond the bound share one.

@@ -152,6 +152,22 @@ func newTally() *tally { return &tally{bad: map[string]int{}} }
 
 func (t *tally) malformed(r reason) { t.bad[r.String()]++ }
 
+// header is a frame taken apart.
+type header struct {
+	kind    frame.Type
+	flags   uint32
+	ids     []byte
+	payload []byte
+}
+
+func splitHeader(body []byte) (h header, ok bool) {
+	n := idsEnd(body)
+	if n == 0 {
+		return h, false
+	}
+	return header{frame.Type(body[0]), binary.BigEndian.Uint32(body[1:]), body[idsAt:n], body[n:]}, true
+}
+
 // readFrames takes a stream of frames apart.
 func readFrames(b []byte) (frames []header, ok bool) {
 	for len(b) > 0 {

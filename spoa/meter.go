@@ -91,11 +91,10 @@ func NewMeter(o MeterOptions) *Meter {
 }
 
 // Done records one answered request.
-func (m *Meter) Done(now time.Time, s *Sample) { m.doneKnown(now, s, &known{}) }
+func (m *Meter) Done(now time.Time, s *Sample) { m.done(now, m.shared.at(now), s, &known{}) }
 
-// doneKnown is Done for a connection, which keeps in k where the sample belongs.
-func (m *Meter) doneKnown(now time.Time, s *Sample, k *known) {
-	at := m.shared.at(now)
+// done is Done at a time that is known in both ways, for a connection that keeps in k where the sample belongs.
+func (m *Meter) done(now time.Time, at int64, s *Sample, k *known) {
 	if k.backend != nil && k.backend.done(at, s, k) {
 		return
 	}

@@ -40,6 +40,8 @@ type decoder struct {
 	layout  layout
 	// meter is the sink when it is one that can make use of known, which is what is known of the sample's server.
 	meter    *Meter
+	now      time.Time // when the last sample was read, and the same in the meter's time
+	at       int64
 	known    *known
 	knowns   *knownServers
 	stranger known
@@ -124,11 +126,14 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 // hand gives the sample to the sink.
 func (d *decoder) hand(now time.Time, k *known) {
 	d.dones++
-	if d.meter != nil && k != nil {
-		d.meter.doneKnown(now, &d.sample, k)
-	} else {
+	if d.meter == nil || k == nil {
 		d.sink.Done(now, &d.sample)
+		return
 	}
+	if now != d.now {
+		d.now, d.at = now, d.meter.shared.at(now)
+	}
+	d.meter.done(now, d.at, &d.sample, k)
 }
 
 // doneArgs reads the arguments one by one; not good when one of them makes the message unusable.

@@ -73,33 +73,34 @@ func (s *session) feed(now time.Time, in []byte) (used, need int) {
 
 // frame takes one whole frame. A refusal ends the connection.
 func (s *session) frame(now time.Time, body []byte) *refusal {
-	h, ok := splitHeader(body)
-	if !ok {
+	ids := idsEnd(body)
+	if ids == 0 {
 		return refuse(statusInvalid, reasonFrame, "a frame whose stream and frame id cannot be read")
 	}
-	if h.flags&flagFin == 0 {
+	if flags := binary.BigEndian.Uint32(body[1:]); flags&flagFin == 0 {
 		return refuse(statusFragmented, reasonFragment, "a part of a frame, which was not agreed")
 	}
-	switch h.kind {
+	switch kind := frame.Type(body[0]); kind {
 	case frame.TypeNotify:
 		if !s.ready {
 			return refuse(statusInvalid, reasonOrder, "a NOTIFY before the HELLO")
 		}
 		// A payload that cannot be read is acknowledged all the same: the request has done no wrong and must not wait.
-		s.dec.notify(now, h.payload)
-		s.out = appendAck(s.out, h.ids)
+		s.dec.notify(now, body[ids:])
+		s.out = appendAck(s.out, body[idsAt:ids])
 		s.acks++
 		return nil
 	case frame.TypeHaproxyHello:
 		if s.ready {
 			return refuse(statusInvalid, reasonOrder, "a second HELLO")
 		}
-		return s.hello(h.payload)
+		return s.hello(body[ids:])
 	case frame.TypeHaproxyDisconnect:
 		s.bye(statusNormal, "goodbye")
 		return nil
+	default:
+		return refuse(statusInvalid, reasonFrame, "a frame of type %d", kind)
 	}
-	return refuse(statusInvalid, reasonFrame, "a frame of type %d", h.kind)
 }
 
 func (s *session) hello(payload []byte) *refusal {

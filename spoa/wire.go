@@ -39,36 +39,28 @@ const (
 	statusUnknown      = 99
 )
 
-// header is what stands before a frame's payload. ids are the bytes of the stream and frame id as they came, for they
-// go back unchanged in the ACK.
-type header struct {
-	kind    frame.Type
-	flags   uint32
-	ids     []byte
-	payload []byte
-}
+// Of a frame's body, which is all that the length counts, the first byte is the type, the next four are the flags, and then
+// come stream and frame id, whose bytes go back in the ACK as they came.
+const idsAt = 5
 
-// splitHeader takes a frame apart; body is all that the length counts.
-func splitHeader(body []byte) (h header, ok bool) {
+// idsEnd is where the ids of a body end and its payload begins; 0 when they cannot be read.
+func idsEnd(body []byte) int {
 	if len(body) < minFrameSize {
-		return h, false
+		return 0
 	}
-	h.kind, h.flags = frame.Type(body[0]), binary.BigEndian.Uint32(body[1:5])
-	rest := body[5:]
-	n := 0
+	n := idsAt
 	for range 2 {
-		if n < len(rest) && rest[n] < shortVarint {
+		if n < len(body) && body[n] < shortVarint {
 			n++
 			continue
 		}
-		_, used := readVarint(rest[n:])
+		_, used := readVarint(body[n:])
 		if used == 0 {
-			return h, false
+			return 0
 		}
 		n += used
 	}
-	h.ids, h.payload = rest[:n], rest[n:]
-	return h, true
+	return n
 }
 
 // readVarint reads one variable-length integer of at most ten bytes; used is 0 when there is none.
