@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -75,6 +76,7 @@ func BenchmarkFrame(b *testing.B) {
 			ring, buf := benchRing(conns, 64), newBuffer(mostBuffer)
 			b.ReportAllocs()
 			b.ResetTimer()
+			defer reportCPU(b)()
 			for i := 0; i < b.N; i += 64 {
 				s.out = s.out[:0]
 				now = now.Add(30 * time.Microsecond)
@@ -86,4 +88,41 @@ func BenchmarkFrame(b *testing.B) {
 			}
 		})
 	}
+}
+
+// The same with every processor at work on the same four backends; ns/op is of all processors together.
+func BenchmarkPortionsInParallel(b *testing.B) {
+	const conns = 40
+	meter, meters, table := NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet()), newNameTable()
+	ring := benchRing(conns, 64)
+	b.SetParallelism(conns / 2)
+	var next atomic.Int64
+	b.ResetTimer()
+	defer reportCPU(b)()
+	b.RunParallel(func(pb *testing.PB) {
+		s, buf := newSession(meter, meters, table, 16380, func(reason, string) {}), newBuffer(mostBuffer)
+		now := time.Unix(1000, 0)
+		s.feed(now, goodHello())
+		for n := 64; pb.Next(); n++ {
+			if n < 64 {
+				continue
+			}
+			n = 0
+			s.out = s.out[:0]
+			now = now.Add(30 * time.Microsecond)
+			buf = append(buf[:0], ring[int(next.Add(1))%conns]...)
+			s.feed(now, buf)
+		}
+	})
+}
+
+// reportCPU adds the processor time of an operation to a benchmark: what is left of a busy machine is not to be had by ns/op.
+func reportCPU(b *testing.B) (end func()) {
+	used := func() int64 {
+		var ru syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+		return ru.Utime.Nano() + ru.Stime.Nano()
+	}
+	from := used()
+	return func() { b.ReportMetric(float64(used()-from)/float64(b.N), "cpu-ns/op") }
 }
