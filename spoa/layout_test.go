@@ -279,3 +279,32 @@ func TestKnownServersAreToldApart(t *testing.T) {
 		}
 	}
 }
+
+// What stands for names without a place is not taken for a name that was on the wire.
+func TestOtherIsNotRememberedAsAName(t *testing.T) {
+	table, now := newNameTable(), time.Unix(1000, 0)
+	for i := range maxNames + 1 {
+		table.of(now, fmt.Appendf(nil, "server-%d", i))
+	}
+	for i := len(table.known); i < maxNames; i++ {
+		table.of(now, fmt.Appendf(nil, "more-%d", i))
+	}
+	sink, count := &spy{}, newTally()
+	d := decoder{names: newNames(table), sink: sink, count: count}
+	send := func(boot, name string) {
+		b := message(messageDone, with(doneArgs(), arg{"be", name}, arg{"srv", name}, arg{"boot", boot})...)
+		d.notify(now, append(make([]byte, 0, len(b)+slack), b...))
+	}
+	const strangers = 20 * maxKnown
+	for i := range strangers {
+		send("1795302633168830", fmt.Sprint("stranger-", i))
+	}
+	if n := len(sink.dones); n != strangers || sink.dones[n-1].Backend != Other || sink.dones[n-1].Server != Other || sink.dones[n-1].Boot != Other {
+		t.Fatalf("%d samples, want %d of %s: %+v", n, strangers, Other, sink.dones[len(sink.dones)-1])
+	}
+	send(Other, "stranger-1")
+	send("1795302633168830", Other)
+	if n := len(sink.dones) - strangers; n != 0 || count.bad["name"] != 3 {
+		t.Errorf("%d samples with the name %s, malformed %v; want none, and three bad names", n, Other, count.bad)
+	}
+}
