@@ -10,6 +10,10 @@
 // a short lock of the backend, and answers all frames of one read with one write. No goroutine and no allocation per
 // frame. The ACK says nothing: it is a constant with one action that HAProxy ignores.
 //
+// Two things are remembered per connection, because the next message is most often like the last: the order of a message's
+// arguments (layout), and where its backend and server are kept (known). Both are only short cuts. What does not fit is read
+// and looked up the long way, which is the one that refuses and counts, and a test holds both against each other.
+//
 // Answers alone are not enough: HAProxy's on-http-response does not fire for the 502, 503 and 504 it makes itself, and
 // nothing fires while all requests hang. So the shipped configuration (package haproxyconf) counts in a stick table, and
 // a heartbeat carries counters and gauges however quiet it is. Arrivals, requests in flight and queue are exact even

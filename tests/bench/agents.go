@@ -50,6 +50,7 @@ func serveAgent(kind, addr string) (func() taken, error) {
 	return nil, fmt.Errorf("agent %q: it is %v", kind, contestants)
 }
 
+// serveOurs is what the controller does, its decisions aside: it takes a report every second, and keeps as much of it.
 func serveOurs(ln net.Listener) func() taken {
 	meter := spoa.NewMeter(spoa.MeterOptions{})
 	server := spoa.New(spoa.Options{Sink: meter})
@@ -57,12 +58,16 @@ func serveOurs(ln net.Listener) func() taken {
 	go func() { _ = server.Serve(context.Background(), ln) }()
 	go func() {
 		for now := range time.Tick(time.Second) {
-			b, s := 0, 0
-			for _, r := range meter.Take(now) {
-				b++
+			responses, s := map[string][]time.Duration{}, 0
+			meter.Each(now, func(r *spoa.BackendReport) {
+				of := []time.Duration(nil)
+				for _, t := range r.Samples {
+					of = append(of, t.Response)
+				}
+				responses[r.Name] = of
 				s += len(r.Servers)
-			}
-			backends.Store(int64(b))
+			})
+			backends.Store(int64(len(responses)))
 			servers.Store(int64(s))
 		}
 	}()
