@@ -61,6 +61,7 @@ func (s shortTime) duration() time.Duration {
 type shared struct {
 	began                   time.Time
 	maxServers              int
+	openExpire              time.Duration
 	budget                  *window.Budget
 	backendKind, serverKind *window.Sketches
 }
@@ -88,6 +89,8 @@ type backend struct {
 	boot                            string
 	inFlight, queued, up            int
 	completions, errors             uint64
+	// open is nil until an arrival is told.
+	open *openSet
 }
 
 // server is small, for there may be many thousands.
@@ -144,6 +147,7 @@ func (b *backend) done(now time.Time, s *Sample) bool {
 	at := b.at(now)
 	sec := second(at)
 	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
+	b.open.close(s.ID)
 	beating := b.beating(at)
 	if b.name != Other {
 		b.count(now, sec, s.Boot, s.Counters, false)
@@ -212,6 +216,7 @@ func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
 	set(&b.queued, g.Queued)
 	set(&b.up, g.Up)
 	b.count(now, second(at), g.Boot, g.Counters, true)
+	b.open.reconcile(at, g.Boot, g.InFlight)
 	for _, sg := range g.Servers {
 		b.server(at, sg.Name).inFlight = int32(sg.Conns)
 	}
@@ -275,6 +280,9 @@ func (b *backend) release() {
 	b.seconds.Release()
 	b.sketch.Release()
 	b.timings.Release()
+	if b.open != nil {
+		b.open.clear()
+	}
 	for _, v := range b.servers {
 		v.release(b.budget)
 	}

@@ -27,6 +27,9 @@ type MeterOptions struct {
 	Memory int64
 	// Forget is the time after which a backend or server not heard of is forgotten, one hour by default.
 	Forget time.Duration
+	// OpenExpire is the time after which a request whose end nobody has told is no longer taken for open, two minutes by
+	// default. It matters only with arrival messages; it should be what a request may take at most.
+	OpenExpire time.Duration
 	// Began is when counting begins: a HAProxy process that started later is counted from its first request, an older one
 	// from its first message. The current time by default.
 	Began time.Time
@@ -42,6 +45,8 @@ type Meter struct {
 	folded *metrics.Counter
 	// dropped counts timings that were not taken in time, forced latencies for which there was no memory.
 	dropped, forced *metrics.Counter
+	// untracked counts arrivals that were not entered into the set of open requests.
+	untracked *metrics.Counter
 
 	// takes is held by the one who takes; boots is his.
 	takes sync.Mutex
@@ -66,6 +71,9 @@ func NewMeter(o MeterOptions) *Meter {
 	if o.Forget <= 0 {
 		o.Forget = time.Hour
 	}
+	if o.OpenExpire <= 0 {
+		o.OpenExpire = 2 * time.Minute
+	}
 	if o.Began.IsZero() {
 		o.Began = time.Now()
 	}
@@ -76,7 +84,7 @@ func NewMeter(o MeterOptions) *Meter {
 	m := &Meter{
 		opts: o, backends: map[string]*backend{},
 		shared: &shared{
-			began: o.Began, maxServers: o.MaxServers, budget: budget,
+			began: o.Began, maxServers: o.MaxServers, budget: budget, openExpire: o.OpenExpire,
 			backendKind: window.NewSketches(spanSeconds, backendParts, budget),
 			serverKind:  window.NewSketches(spanSeconds, serverParts, budget),
 		},
@@ -84,6 +92,8 @@ func NewMeter(o MeterOptions) *Meter {
 		dropped: o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="timing"}`),
 		forced:  o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="latency"}`),
 		boots:   newBootSeries(o.Metrics),
+
+		untracked: o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="arrival"}`),
 	}
 	o.Metrics.GetOrCreateGauge("tidegate_spoa_window_bytes", func() float64 { return float64(budget.Used()) })
 	o.Metrics.RegisterMetricsWriter(m.writeMetrics)
@@ -160,6 +170,12 @@ type BackendReport struct {
 	Rate60 float64
 	// Completions counts samples, Errors those with a status of 500 or more, since the meter began.
 	Completions, Errors uint64
+	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0, Open is Absent and
+	// OldestOpen 0. Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
+	// more than InFlight; OldestOpen is how long ago the oldest of them came, 0 when none is known. Both are lower bounds.
+	Arrivals   uint64
+	Open       int
+	OldestOpen time.Duration
 	// P50, P95 and P99 are of queue + connect + response over the last 25 to 30 seconds, within 1 %.
 	P50, P95, P99 time.Duration
 	Servers       []ServerReport
@@ -280,6 +296,7 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 		Completions: b.completions, Errors: b.errors,
 		Servers: r.Servers[:0], Samples: r.Samples[:0],
 	}
+	b.addOpen(at, r)
 	scratch.Reset()
 	if b.sketch.Merge(sec, scratch) {
 		r.P50, r.P95, r.P99 = scratch.Quantile(0.5), scratch.Quantile(0.95), scratch.Quantile(0.99)
@@ -352,4 +369,5 @@ func (m *Meter) writeMetrics(w io.Writer) {
 			fmt.Fprintf(w, "%s{backend=%q} %g\n", metric.name, b.name, v)
 		}
 	}
+	writeOpen(w, list, at)
 }

@@ -36,6 +36,9 @@ type decoder struct {
 	present counterBits
 	// dones and beats count the messages taken since the owner last set them to 0.
 	dones, beats int
+	// The same for arrivals, which are optional.
+	arrival  Arrival
+	arrivals int
 }
 
 // counterBits remembers which of the three counters came.
@@ -64,6 +67,8 @@ func (d *decoder) notify(now time.Time, b []byte) {
 			b, ok = d.done(now, b, n)
 		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
 			b, ok = d.heartbeat(now, b, n)
+		case string(name) == messageArrive:
+			b, ok = d.arrive(now, b, n)
 		default:
 			d.count.malformed(reasonUnknown)
 			b, ok = skip(b, n)
