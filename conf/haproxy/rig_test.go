@@ -305,6 +305,8 @@ type site struct {
 	rec   *recorder
 	log   *logs
 	ends  []func() // of agents that are no part of the site
+	// arrivals tells that HAProxy sends arrival messages.
+	arrivals bool
 }
 
 // backends are the observed backends' bodies by name; the lines to add go in front. Backend `app` has s1, others what
@@ -333,6 +335,7 @@ func newSite(t *testing.T, binary, variant string, backends map[string]backendTe
 	for _, c := range change {
 		c(&p, nil)
 	}
+	s.arrivals = p.Arrivals
 	files, err := haproxyconf.Render(p)
 	if err != nil {
 		t.Fatal(err)
