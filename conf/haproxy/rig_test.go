@@ -56,7 +56,7 @@ func versionOf(t *testing.T, binary string) string {
 	return string(version[1])
 }
 
-// origin is an HTTP server that does what the path's last part and the query ask (ms: delay before the answer; code), and
+// origin is an HTTP server that does what the path's last part and the query ask (ms, us: delay before the answer; code), and
 // says so in a header, by which a client tells a server's answer from one that HAProxy made.
 type origin struct {
 	addr  string
@@ -84,7 +84,8 @@ func newOrigin(t *testing.T) *origin {
 func (o *origin) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
-	delay := time.Duration(ms) * time.Millisecond
+	us, _ := strconv.Atoi(r.URL.Query().Get("us"))
+	delay := time.Duration(ms)*time.Millisecond + time.Duration(us)*time.Microsecond
 	code, err := strconv.Atoi(r.URL.Query().Get("code"))
 	if err != nil {
 		code = 200
@@ -398,7 +399,7 @@ const (
     timeout client  20s
     timeout server  2s
     timeout queue   300ms`
-	frontText = `    log-format "LOG id=%[var(txn.tidegate_id)] be=%b srv=%s st=%ST Tw=%Tw Tc=%Tc Tr=%Tr Td=%Td rc=%rc tsc=%tsc err=%[var(txn.tidegate.err)] proto=%HV"
+	frontText = `    log-format "LOG id=%[var(txn.tidegate_id)] be=%b srv=%s st=%ST TR=%TR Tw=%Tw Tc=%Tc Tr=%Tr Td=%Td Ta=%Ta rc=%rc tsc=%tsc err=%[var(txn.tidegate.err)] proto=%HV"
     http-request deny if { path_beg /front-deny/ }
     use_backend %[path,field(2,/)]`
 )
