@@ -88,7 +88,7 @@ type backend struct {
 	seen, lastHeartbeat, lastSample int64
 	boot                            string
 	inFlight, queued, up            int
-	completions, errors             uint64
+	completions, sampled, errors    uint64
 	// open is nil until an arrival is told.
 	open *openSet
 }
@@ -149,18 +149,23 @@ func (b *backend) done(now time.Time, s *Sample) bool {
 	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
 	b.open.close(s.ID)
 	beating := b.beating(at)
+	told := false
 	if b.name != Other {
-		b.count(now, sec, s.Boot, s.Counters, false)
+		told = b.count(now, sec, s.Boot, s.Counters, false)
 		if !beating {
 			set(&b.inFlight, s.BackendConns)
 			set(&b.queued, s.Queued)
 		}
 	}
-	add := window.Bucket{Completions: 1}
+	var add window.Bucket
+	if !told {
+		b.completions++
+		add.Completions = 1
+	}
 	if !b.counted {
 		add.Arrivals = 1
 	}
-	b.completions++
+	b.sampled++
 	if s.Status >= 500 {
 		b.errors++
 		add.Errors = 1
@@ -186,7 +191,7 @@ func (b *backend) done(now time.Time, s *Sample) bool {
 	w.seen = max(w.seen, at)
 	w.requests++
 	w.errors += add.Errors
-	add.Arrivals = 1
+	add.Arrivals, add.Completions = 1, 1
 	w.minutes.Add(sec, add, b.budget)
 	if !beating && s.ServerConns != Absent {
 		v.inFlight = int32(s.ServerConns)
@@ -223,11 +228,13 @@ func (b *backend) heartbeat(now time.Time, g *Gauges) bool {
 	return true
 }
 
-// count brings the totals up to date and spreads the new arrivals over the seconds since the last look.
-func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heartbeat bool) {
+// count brings the totals up to date and spreads the new arrivals over the seconds since the last look. told is true when
+// the counters give the completions, too.
+func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heartbeat bool) (told bool) {
 	if !c.Known || boot == "" {
-		return
+		return false
 	}
+	answered := b.totals.answered
 	n := b.totals.observe(now, boot, c, heartbeat)
 	if !b.counted {
 		b.counted, b.countedSecond = true, sec
@@ -235,6 +242,11 @@ func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heart
 	b.seconds.Spread(min(b.countedSecond, sec), sec, n)
 	b.seconds.Begin(sec)
 	b.countedSecond = max(b.countedSecond, sec)
+	if answered = b.totals.answered - answered; answered > 0 {
+		b.completions += answered
+		b.seconds.Add(sec, window.Bucket{Completions: answered})
+	}
+	return c.AnswersKnown
 }
 
 // server returns the record of a server; those beyond the bound share one.

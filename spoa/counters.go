@@ -28,6 +28,7 @@ type totals struct {
 	started  uint64
 	finished uint64
 	noresp   uint64
+	answered uint64
 	resets   uint64
 
 	boots  [maxBoots]bootCounters
@@ -39,6 +40,9 @@ type bootCounters struct {
 	used                      bool
 	seen                      time.Time
 	started, finished, noresp uint32
+	// answered is optional; answers tells that it has come.
+	answered uint32
+	answers  bool
 	// heartbeat is the started counter of the process's last heartbeat.
 	heartbeat     uint32
 	hasHeartbeats bool
@@ -67,6 +71,13 @@ func (t *totals) observe(now time.Time, boot string, c Counters, heartbeat bool)
 	arrivals = advance(&b.started, c.Started, &t.started, limit)
 	advance(&b.finished, finished, &t.finished, limit)
 	advance(&b.noresp, c.NoResponse, &t.noresp, limit)
+	if c.AnswersKnown {
+		if !b.answers && !fresh {
+			b.answered = c.Answered
+		}
+		b.answers = true
+		advance(&b.answered, c.Answered, &t.answered, limit)
+	}
 	if now.After(b.seen) {
 		b.seen = now
 	}
@@ -103,7 +114,7 @@ func (t *totals) bornSince(boot string) bool {
 }
 
 func (b *bootCounters) rebase(now time.Time, c Counters, finished uint32) {
-	b.started, b.finished, b.noresp, b.seen = c.Started, finished, c.NoResponse, now
+	b.started, b.finished, b.noresp, b.answered, b.seen = c.Started, finished, c.NoResponse, c.Answered, now
 }
 
 // advance moves a counter to its new value if that is ahead, and adds the difference to the total if it is credible.

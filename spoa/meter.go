@@ -168,8 +168,10 @@ type BackendReport struct {
 	Rate float64
 	// Rate60 is the same over the last 60 seconds.
 	Rate60 float64
-	// Completions counts samples, Errors those with a status of 500 or more, since the meter began.
-	Completions, Errors uint64
+	// Completions counts requests that a server answered, since the meter began: HAProxy's own count where it sends one, as it
+	// does when only a share of the requests is sampled, else the samples. Sampled counts the samples, Errors those of them
+	// with a status of 500 or more: of all completions, the errors are about Errors * Completions / Sampled.
+	Completions, Sampled, Errors uint64
 	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0, Open is Absent and
 	// OldestOpen 0. Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
 	// more than InFlight; OldestOpen is how long ago the oldest of them came, 0 when none is known. Both are lower bounds.
@@ -242,7 +244,7 @@ func (m *Meter) list() []*backend {
 
 // Sum adds up what happened in a backend in the n complete seconds before now, n up to 3600, and tells how many of them
 // it can speak for: fewer when the backend has not been known for so long, or Memory was short. Without counters,
-// arrivals are completions. ok is false when there is no such backend.
+// arrivals are completions. Errors and times are those of the samples. ok is false when there is no such backend.
 func (m *Meter) Sum(now time.Time, backend string, n int) (total window.Bucket, covered int, ok bool) {
 	b := m.find(backend)
 	if b == nil {
@@ -293,7 +295,7 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 		InFlight: b.inFlight, Queued: b.queued, Up: b.up,
 		Counted: b.counted, Started: b.totals.started, Finished: b.totals.finished, NoResponse: b.totals.noresp,
 		Rate: b.seconds.Rate(sec, rateSeconds), Rate60: b.seconds.Rate(sec, longRate),
-		Completions: b.completions, Errors: b.errors,
+		Completions: b.completions, Sampled: b.sampled, Errors: b.errors,
 		Servers: r.Servers[:0], Samples: r.Samples[:0],
 	}
 	b.addOpen(at, r)

@@ -41,15 +41,21 @@ type decoder struct {
 	arrivals int
 }
 
-// counterBits remembers which of the three counters came.
+// counterBits remembers which of the counters came.
 type counterBits uint8
 
 const (
 	haveStarted counterBits = 1 << iota
 	haveCurrent
 	haveNoResponse
+	haveAnswered
 	haveAll = haveStarted | haveCurrent | haveNoResponse
 )
+
+// mark tells in c which of its counters came.
+func (p counterBits) mark(c *Counters) {
+	c.Known, c.AnswersKnown = p&haveAll == haveAll, p&haveAnswered != 0
+}
 
 // notify hands every message of one NOTIFY payload to the sink. What is malformed is counted; when the rest cannot be
 // read because of it, the rest is left out.
@@ -122,7 +128,7 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 		d.count.malformed(reasonTimer)
 		return b, true
 	}
-	s.Counters.Known = d.present == haveAll
+	d.present.mark(&s.Counters)
 	d.dones++
 	d.sink.Done(now, s)
 	return b, true
@@ -214,7 +220,7 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 		good = false
 	}
 	if good {
-		g.Counters.Known = d.present == haveAll
+		d.present.mark(&g.Counters)
 		d.beats++
 		d.sink.Heartbeat(now, g)
 	}
@@ -246,6 +252,8 @@ func (d *decoder) counterArg(key []byte, v value, c *Counters) {
 		to, bit = &c.Current, haveCurrent
 	case "noresp":
 		to, bit = &c.NoResponse, haveNoResponse
+	case "answered":
+		to, bit = &c.Answered, haveAnswered
 	default:
 		return
 	}
