@@ -239,7 +239,7 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 			t.errors[b.Name] = share
 		}
 		r := control.TrafficReport{
-			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued,
+			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued, Open: b.Open, OldestOpen: b.OldestOpen,
 			Errors: share.add(endCounts{b.Completions, b.Sampled, b.Errors, b.NoResponse}),
 		}
 		for _, s := range b.Samples {

@@ -128,7 +128,7 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		if c.spoaLn, err = listenSPOA(cfg.SPOA); err != nil {
 			return nil, err
 		}
-		meter := spoa.NewMeter(spoa.MeterOptions{Metrics: set})
+		meter := spoa.NewMeter(spoa.MeterOptions{OpenExpire: cfg.SPOA.OpenExpire, Metrics: set})
 		c.spoa = spoa.New(spoa.Options{Sink: meter, Log: log, Metrics: set})
 		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}}
 	}
