@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
 	"github.com/tidegate/tidegate/spoa"
 	"github.com/tidegate/tidegate/tests/harness"
@@ -199,16 +201,23 @@ func (r *recorder) sample(id string) (spoa.Sample, bool) {
 // agent is a running SPOP server; stop ends it and waits.
 type agent struct {
 	*spoa.Server
-	stop func()
+	stop    func()
+	metrics *metrics.Set
 }
 
 func startAgent(t *testing.T, addr string, sink spoa.Sink) *agent {
+	t.Helper()
+	return startAgentWith(t, addr, spoa.Options{Sink: sink})
+}
+
+func startAgentWith(t *testing.T, addr string, o spoa.Options) *agent {
 	t.Helper()
 	ln, err := spoa.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{Server: spoa.New(spoa.Options{Sink: sink})}
+	o.Metrics = metrics.NewSet()
+	a := &agent{Server: spoa.New(o), metrics: o.Metrics}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Serve(ctx, ln) }()
