@@ -39,7 +39,7 @@ test-short: ## the tests that need no other programs
 test-matrix: test-deps ## the filter's tests, with their tables, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
 	@scripts/haproxy-versions.sh dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
-		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestSampled|TestHeartbeats|TestReload)' ./conf/haproxy/
+		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -count=1 -timeout 12m ./tests/...

@@ -18,7 +18,8 @@
 // # Counts and times
 //
 // Arrivals, requests in flight and answers without a server are counted by HAProxy, whatever becomes of the exchange.
-// Times are sent for every answered request, or for a random share of them (Params.Sample). A 400 that HAProxy makes in a
+// Times are sent for every answered request, or for a random share of them (Params.Sample). Arrivals are told one by one only
+// when asked for (Params.Arrivals). A 400 that HAProxy makes in a
 // backend tells of a client that left or sent rubbish, and is not counted as an answer without a server. docs/spoe.md has
 // every case.
 //
