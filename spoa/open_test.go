@@ -171,6 +171,11 @@ func TestOpenRequests(t *testing.T) {
 			m.Arrive(at(32*s), came("app", next, "b", 1))
 			m.Heartbeat(at(33*s), beat("app", next, 1, 1))
 		}, 34 * s, 1, 2 * s},
+		"what another process says is no news of this one": {MeterOptions{}, func(m *Meter) {
+			m.Arrive(at(s), came("app", id, "a", 1))
+			m.Heartbeat(at(2*s), beat("app", next, 0, 0))
+			m.Heartbeat(at(3*s), beat("app", id, 1, 1))
+		}, 4 * s, 1, 3 * s},
 		"a process without arrivals tells nothing of them": {MeterOptions{}, func(m *Meter) {
 			m.Arrive(at(s), came("app", id, "a", 1))
 			m.Heartbeat(at(31*s), beat("app", next, 1, 1))
