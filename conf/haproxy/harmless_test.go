@@ -240,8 +240,8 @@ func (s *site) judge(t *testing.T, table io.Writer, l *loader, tr trouble, conns
 			limit += processing
 		}
 		for _, line := range s.log.between(ph.from, ph.to) {
-			// What the exchanges have cost is all but the time to receive the request, to connect and to get the server's headers.
-			d := line.ms(t, "Ta") - line.ms(t, "TR") - line.ms(t, "Tc") - line.ms(t, "Tr")
+			// What the exchanges have cost is all but the time to connect and to get the server's headers.
+			d := line.ms(t, "Ta") - line.ms(t, "Tc") - line.ms(t, "Tr")
 			exchange = append(exchange, d)
 			if d > limit {
 				above++
