@@ -39,7 +39,7 @@ test-short: ## the tests that need no other programs
 test-matrix: test-deps ## the filter's tests, with their tables, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
 	@scripts/haproxy-versions.sh dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
-		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestSampled|TestHeartbeats|TestReload)' ./conf/haproxy/
+		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -count=1 -timeout 12m ./tests/...
@@ -49,8 +49,8 @@ lint: ## gofmt, go vet, staticcheck
 	@go vet ./...
 	@go run $(STATICCHECK) ./...
 
-fuzz: ## each fuzz target for ten seconds (FUZZTIME=1m for longer)
-	@scripts/fuzz.sh $${FUZZTIME:-10s}
+fuzz: ## each fuzz target: a minute for the SPOE decoders, ten seconds for the others, seven minutes in all (FUZZTIME=5s sets one for all)
+	@scripts/fuzz.sh $(FUZZTIME)
 
 bench: ## what the SPOE agent costs, beside a peer and a limit: about four minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
 	@go run ./tests/bench $(BENCH)

@@ -64,6 +64,10 @@ type App struct {
 	TrafficAgeMS float64 `json:"traffic_age_ms"`
 	InFlight     int     `json:"in_flight"`
 	Queued       int     `json:"queued"`
+	// OpenKnown is the number of requests that came and have neither been answered nor ended, OldestOpenMS the age of the
+	// oldest; both -1 unless HAProxy is set up to tell of arrivals (tidegate init --arrivals), and lower bounds then.
+	OpenKnown    int     `json:"open_known"`
+	OldestOpenMS float64 `json:"oldest_open_ms"`
 	Busy         float64 `json:"busy"`
 	Ready        int     `json:"ready"`
 	Total        int     `json:"total"`

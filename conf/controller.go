@@ -28,6 +28,8 @@ type SPOA struct {
 	Listen string
 	// Group owns a unix socket besides its owner, so that HAProxy's user can connect; "" leaves it.
 	Group string
+	// OpenExpire is the age beyond which a request is no longer taken for open, where HAProxy tells of arrivals.
+	OpenExpire time.Duration
 }
 
 // HAProxy is the runtime API of the HAProxy that is steered.
@@ -99,7 +101,10 @@ func (s *source) controller(raw *rawController) *Controller {
 		c.Metrics = s.hostPort("metrics", raw.Metrics, false)
 	}
 	if raw.SPOA != nil {
-		c.SPOA = &SPOA{Listen: s.socket("spoa.listen", raw.SPOA.Listen, "unix:/run/tidegate/spoa.sock"), Group: raw.SPOA.Group}
+		c.SPOA = &SPOA{
+			Listen: s.socket("spoa.listen", raw.SPOA.Listen, "unix:/run/tidegate/spoa.sock"), Group: raw.SPOA.Group,
+			OpenExpire: s.duration("spoa.open_expire", raw.SPOA.OpenExpire, 2*time.Minute, 10*time.Second, day),
+		}
 	}
 	if h := raw.HAProxy; h != nil {
 		c.HAProxy = &HAProxy{

@@ -16,8 +16,9 @@ type rawController struct {
 }
 
 type rawSPOA struct {
-	Listen string `yaml:"listen"`
-	Group  string `yaml:"group"`
+	Listen     string `yaml:"listen"`
+	Group      string `yaml:"group"`
+	OpenExpire string `yaml:"open_expire"`
 }
 
 type rawHAProxy struct {

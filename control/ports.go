@@ -91,5 +91,9 @@ type TrafficReport struct {
 	Rate, Errors     float64
 	P50, P95         time.Duration
 	InFlight, Queued int
-	Responses        []time.Duration
+	// Open is the number of requests known to be open, -1 when HAProxy tells nothing of arrivals; OldestOpen is how long ago
+	// the oldest of them came.
+	Open       int
+	OldestOpen time.Duration
+	Responses  []time.Duration
 }

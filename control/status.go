@@ -124,10 +124,13 @@ func (l *Loop) spoeSource(s *sight, now time.Time) api.Source {
 }
 
 func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step time.Duration) api.App {
-	out := api.App{Name: p.Name, Strategy: string(app.Policy.Strategy), TrafficAgeMS: -1, Hold: string(l.memory.Apps[p.Name].Hold), Last: l.events.lastOf(p.Name)}
+	out := api.App{Name: p.Name, Strategy: string(app.Policy.Strategy), TrafficAgeMS: -1, OpenKnown: -1, OldestOpenMS: -1, Hold: string(l.memory.Apps[p.Name].Hold), Last: l.events.lastOf(p.Name)}
 	if t, ok := s.traffic[app.Backend]; ok && app.Policy.Proxied && !t.Last.IsZero() {
 		out.Rate, out.P50MS, out.P95MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(max(0, now.Sub(t.Last)))
 		out.InFlight, out.Queued = t.InFlight, t.Queued
+		if t.Open >= 0 {
+			out.OpenKnown, out.OldestOpenMS = t.Open, ms(t.OldestOpen)
+		}
 	}
 	var backend ProxyBackend
 	if s.proxy != nil && app.Policy.Proxied {

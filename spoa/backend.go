@@ -61,6 +61,7 @@ func (s shortTime) duration() time.Duration {
 type shared struct {
 	began                   time.Time
 	maxServers              int
+	openExpire              time.Duration
 	budget                  *window.Budget
 	backendKind, serverKind *window.Sketches
 }
@@ -87,7 +88,9 @@ type backend struct {
 	seen, lastHeartbeat, lastSample int64
 	boot                            string
 	inFlight, queued, up            int
-	completions, errors             uint64
+	completions, sampled, errors    uint64
+	// open is nil until an arrival is told.
+	open *openSet
 }
 
 // server is small, for there may be many thousands.
@@ -145,19 +148,25 @@ func (b *backend) done(at int64, s *Sample, k *known) bool {
 	}
 	sec := second(at)
 	b.seen, b.lastSample = max(b.seen, at), max(b.lastSample, at)
+	b.open.close(s.ID)
 	beating := b.beating(at)
-	add := window.Bucket{Completions: 1}
+	told := false
+	var add window.Bucket
 	if b.name != Other {
-		add.Arrivals = b.count(at, sec, s.Boot, s.Counters, false)
+		add.Arrivals, told = b.count(at, sec, s.Boot, s.Counters, false)
 		if !beating {
 			set(&b.inFlight, s.BackendConns)
 			set(&b.queued, s.Queued)
 		}
 	}
+	if !told {
+		b.completions++
+		add.Completions = 1
+	}
 	if !b.counted {
 		add.Arrivals = 1
 	}
-	b.completions++
+	b.sampled++
 	if s.Status >= 500 {
 		b.errors++
 		add.Errors = 1
@@ -191,7 +200,7 @@ func (b *backend) done(at int64, s *Sample, k *known) bool {
 	w.seen = max(w.seen, at)
 	w.requests++
 	w.errors += add.Errors
-	add.Arrivals = 1
+	add.Arrivals, add.Completions = 1, 1
 	w.minutes.Add(sec, add, b.budget)
 	if !beating && s.ServerConns != Absent {
 		v.inFlight = int32(s.ServerConns)
@@ -220,9 +229,10 @@ func (b *backend) heartbeat(at int64, g *Gauges) bool {
 	set(&b.queued, g.Queued)
 	set(&b.up, g.Up)
 	sec := second(at)
-	if n := b.count(at, sec, g.Boot, g.Counters, true); n > 0 {
+	if n, _ := b.count(at, sec, g.Boot, g.Counters, true); n > 0 {
 		b.seconds.Add(sec, window.Bucket{Arrivals: n})
 	}
+	b.open.reconcile(at, g.Boot, g.InFlight)
 	for _, sg := range g.Servers {
 		b.server(at, sg.Name).inFlight = int32(sg.Conns)
 	}
@@ -230,22 +240,27 @@ func (b *backend) heartbeat(at int64, g *Gauges) bool {
 }
 
 // count brings the totals up to date and spreads the new arrivals over the seconds since the last look. Those of a second
-// that has been looked at before are returned instead, to be added with what else is.
-func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) (arrivals uint64) {
+// that has been looked at before are returned instead, to be added with what else is. told is true when the counters give
+// the completions, too.
+func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) (arrivals uint64, told bool) {
 	if !c.Known || boot == "" {
-		return 0
+		return 0, false
 	}
-	n := b.totals.observe(at, boot, c, heartbeat)
-	if b.counted && sec <= b.countedSecond {
-		return n
+	answered := b.totals.answered
+	arrivals = b.totals.observe(at, boot, c, heartbeat)
+	if !b.counted || sec > b.countedSecond {
+		if !b.counted {
+			b.counted, b.countedSecond = true, sec
+		}
+		b.seconds.Spread(b.countedSecond, sec, arrivals)
+		b.seconds.Begin(sec)
+		b.countedSecond, arrivals = sec, 0
 	}
-	if !b.counted {
-		b.counted, b.countedSecond = true, sec
+	if answered = b.totals.answered - answered; answered > 0 {
+		b.completions += answered
+		b.seconds.Add(sec, window.Bucket{Completions: answered})
 	}
-	b.seconds.Spread(b.countedSecond, sec, n)
-	b.seconds.Begin(sec)
-	b.countedSecond = sec
-	return 0
+	return arrivals, c.AnswersKnown
 }
 
 // server returns the record of a server; those beyond the bound share one.
@@ -292,6 +307,9 @@ func (b *backend) release() {
 	b.seconds.Release()
 	b.sketch.Release()
 	b.timings.Release()
+	if b.open != nil {
+		b.open.clear()
+	}
 	for _, v := range b.servers {
 		v.release(b.budget)
 	}

@@ -117,6 +117,10 @@ func (c *conn) flush(now time.Time) bool {
 		c.server.meters.took(d.dones, d.beats)
 		d.dones, d.beats = 0, 0
 	}
+	if d := &s.dec; d.arrivals > 0 {
+		c.server.meters.arrivals.Add(d.arrivals)
+		d.arrivals = 0
+	}
 	if s.acks > 0 {
 		c.server.meters.acked(s.acks, time.Since(now))
 		s.acks = 0

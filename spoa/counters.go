@@ -30,6 +30,7 @@ type totals struct {
 	started  uint64
 	finished uint64
 	noresp   uint64
+	answered uint64
 	resets   uint64
 
 	boots  [maxBoots]bootCounters
@@ -42,6 +43,9 @@ type bootCounters struct {
 	used                      bool
 	seen                      int64
 	started, finished, noresp uint32
+	// answered is optional; answers tells that it has come.
+	answered uint32
+	answers  bool
 	// heartbeat is the started counter of the process's last heartbeat.
 	heartbeat     uint32
 	hasHeartbeats bool
@@ -70,6 +74,13 @@ func (t *totals) observe(at int64, boot string, c Counters, heartbeat bool) (arr
 	arrivals = advance(&b.started, c.Started, &t.started, limit)
 	advance(&b.finished, finished, &t.finished, limit)
 	advance(&b.noresp, c.NoResponse, &t.noresp, limit)
+	if c.AnswersKnown {
+		if !b.answers && !fresh {
+			b.answered = c.Answered
+		}
+		b.answers = true
+		advance(&b.answered, c.Answered, &t.answered, limit)
+	}
 	b.seen = max(b.seen, at)
 	if heartbeat {
 		b.heartbeat, b.hasHeartbeats = c.Started, true
@@ -109,7 +120,7 @@ func (t *totals) bornSince(boot string) bool {
 }
 
 func (b *bootCounters) rebase(at int64, c Counters, finished uint32) {
-	b.started, b.finished, b.noresp, b.seen = c.Started, finished, c.NoResponse, at
+	b.started, b.finished, b.noresp, b.answered, b.seen = c.Started, finished, c.NoResponse, c.Answered, at
 }
 
 // advance moves a counter to its new value if that is ahead, and adds the difference to the total if it is credible.

@@ -71,7 +71,7 @@ func TestTotals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tot := totals{began: began.UnixMicro()}
 			for i, p := range steps {
-				n := tot.observe(int64(p.at), p.boot, Counters{p.started, p.cur, p.nr, true}, p.heartbeat)
+				n := tot.observe(int64(p.at), p.boot, Counters{Started: p.started, Current: p.cur, NoResponse: p.nr, Known: true}, p.heartbeat)
 				if n != p.arrivals || tot.started != p.wantStarted || tot.finished != p.wantFin || tot.noresp != p.wantNone {
 					t.Errorf("step %d: %d arrivals, totals %d %d %d; want %d, %d %d %d", i,
 						n, tot.started, tot.finished, tot.noresp, p.arrivals, p.wantStarted, p.wantFin, p.wantNone)
@@ -86,10 +86,10 @@ func TestForgottenProcessIsNotCountedTwice(t *testing.T) {
 	tot := totals{began: began.UnixMicro()}
 	at := func(i int) int64 { return int64(time.Duration(i) * time.Minute) }
 	for i := range maxBoots + 3 {
-		tot.observe(at(i+1), boot(time.Duration(i)*time.Minute+time.Second), Counters{100, 0, 0, true}, true)
+		tot.observe(at(i+1), boot(time.Duration(i)*time.Minute+time.Second), Counters{Started: 100, Known: true}, true)
 	}
 	before := tot.started
-	tot.observe(at(20), boot(time.Second), Counters{101, 0, 0, true}, false)
+	tot.observe(at(20), boot(time.Second), Counters{Started: 101, Known: true}, false)
 	if tot.started != before {
 		t.Errorf("a forgotten process added %d requests", tot.started-before)
 	}
@@ -111,12 +111,12 @@ func TestTotalsAreExactAndMonotone(t *testing.T) {
 				truth += uint32(rapid.IntRange(0, 50).Draw(t, "arrivals"))
 				last := tot
 				late := uint32(rapid.IntRange(0, 5).Draw(t, "late"))
-				tot.observe(int64(now.Sub(began)), id, Counters{truth - min(late, truth), 0, 0, true}, false)
+				tot.observe(int64(now.Sub(began)), id, Counters{Started: truth - min(late, truth), Known: true}, false)
 				if tot.started < last.started || tot.finished < last.finished || tot.noresp < last.noresp {
 					t.Fatalf("process %d: totals went back", p)
 				}
 			}
-			tot.observe(int64(now.Sub(began)), id, Counters{truth, 0, 0, true}, true)
+			tot.observe(int64(now.Sub(began)), id, Counters{Started: truth, Known: true}, true)
 			want += uint64(truth)
 			if tot.started != want || tot.finished != want {
 				t.Fatalf("process %d: %d started, %d finished, want %d", p, tot.started, tot.finished, want)

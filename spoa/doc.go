@@ -17,7 +17,8 @@
 // Answers alone are not enough: HAProxy's on-http-response does not fire for the 502, 503 and 504 it makes itself, and
 // nothing fires while all requests hang. So the shipped configuration (package haproxyconf) counts in a stick table, and
 // a heartbeat carries counters and gauges however quiet it is. Arrivals, requests in flight and queue are exact even
-// when nothing completes.
+// when nothing completes. Where HAProxy is set up to tell of each arrival too, the ids of open requests are kept, and the
+// age of the oldest is known (open.go).
 //
 // # Units
 //

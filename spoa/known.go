@@ -70,10 +70,10 @@ func (d *decoder) take(now time.Time, b []byte) bool {
 	s.Status = int(l.nums[numStatus])
 	s.Retries, s.Redispatched = retries, redispatched || l.nums[numRedispatched] > 0
 	s.ServerConns, s.BackendConns, s.Queued = int(l.nums[numServerConns]), int(l.nums[numBackendConns]), int(l.nums[numQueued])
-	started, current, noResponse := l.nums[numStarted], l.nums[numCurrent], l.nums[numNoResponse]
+	started, current, noResponse, answered := l.nums[numStarted], l.nums[numCurrent], l.nums[numNoResponse], l.nums[numAnswered]
 	s.Counters = Counters{
 		Started: uint32(max(started, 0)), Current: uint32(max(current, 0)), NoResponse: uint32(max(noResponse, 0)),
-		Known: started|current|noResponse >= 0,
+		Known: started|current|noResponse >= 0, Answered: uint32(max(answered, 0)), AnswersKnown: answered >= 0,
 	}
 	return true
 }

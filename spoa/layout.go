@@ -39,6 +39,7 @@ const (
 	numStarted
 	numCurrent
 	numNoResponse
+	numAnswered
 	unknownNumber
 	numCount
 )
@@ -69,6 +70,7 @@ var (
 		"sconn": {numServerConns, maxGauge - 1}, "conn": {numBackendConns, maxGauge - 1}, "q": {numQueued, maxGauge - 1},
 		"rc": {numRetries, maxGauge - 1}, "rd": {numRedispatched, 1},
 		"started": {numStarted, maxCounter}, "cur": {numCurrent, maxCounter}, "noresp": {numNoResponse, maxCounter},
+		"answered": {numAnswered, maxCounter},
 	}
 	doneTexts = map[string]uint8{"id": textID, "boot": textBoot, "be": textBackend, "srv": textServer, "rc": textRetries}
 )

@@ -27,6 +27,9 @@ type MeterOptions struct {
 	Memory int64
 	// Forget is the time after which a backend or server not heard of is forgotten, one hour by default.
 	Forget time.Duration
+	// OpenExpire is the time after which a request whose end nobody has told is no longer taken for open, two minutes by
+	// default. It matters only with arrival messages; it should be what a request may take at most.
+	OpenExpire time.Duration
 	// Began is when counting begins: a HAProxy process that started later is counted from its first request, an older one
 	// from its first message. The current time by default.
 	Began time.Time
@@ -42,6 +45,8 @@ type Meter struct {
 	folded *metrics.Counter
 	// dropped counts timings that were not taken in time, forced latencies for which there was no memory.
 	dropped, forced *metrics.Counter
+	// untracked counts arrivals that were not entered into the set of open requests.
+	untracked *metrics.Counter
 
 	// takes is held by the one who takes; boots is his.
 	takes sync.Mutex
@@ -66,6 +71,9 @@ func NewMeter(o MeterOptions) *Meter {
 	if o.Forget <= 0 {
 		o.Forget = time.Hour
 	}
+	if o.OpenExpire <= 0 {
+		o.OpenExpire = 2 * time.Minute
+	}
 	if o.Began.IsZero() {
 		o.Began = time.Now()
 	}
@@ -76,7 +84,7 @@ func NewMeter(o MeterOptions) *Meter {
 	m := &Meter{
 		opts: o, backends: map[string]*backend{},
 		shared: &shared{
-			began: o.Began, maxServers: o.MaxServers, budget: budget,
+			began: o.Began, maxServers: o.MaxServers, budget: budget, openExpire: o.OpenExpire,
 			backendKind: window.NewSketches(spanSeconds, backendParts, budget),
 			serverKind:  window.NewSketches(spanSeconds, serverParts, budget),
 		},
@@ -84,6 +92,8 @@ func NewMeter(o MeterOptions) *Meter {
 		dropped: o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="timing"}`),
 		forced:  o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="latency"}`),
 		boots:   newBootSeries(o.Metrics),
+
+		untracked: o.Metrics.GetOrCreateCounter(`tidegate_spoa_samples_dropped_total{what="arrival"}`),
 	}
 	o.Metrics.GetOrCreateGauge("tidegate_spoa_window_bytes", func() float64 { return float64(budget.Used()) })
 	o.Metrics.RegisterMetricsWriter(m.writeMetrics)
@@ -172,8 +182,16 @@ type BackendReport struct {
 	Rate float64
 	// Rate60 is the same over the last 60 seconds.
 	Rate60 float64
-	// Completions counts samples, Errors those with a status of 500 or more, since the meter began.
-	Completions, Errors uint64
+	// Completions counts requests that a server answered, since the meter began: HAProxy's own count where it sends one, as it
+	// does when only a share of the requests is sampled, else the samples. Sampled counts the samples, Errors those of them
+	// with a status of 500 or more: of all completions, the errors are about Errors * Completions / Sampled.
+	Completions, Sampled, Errors uint64
+	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0, Open is Absent and
+	// OldestOpen 0. Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
+	// more than InFlight; OldestOpen is how long ago the oldest of them came, 0 when none is known. Both are lower bounds.
+	Arrivals   uint64
+	Open       int
+	OldestOpen time.Duration
 	// P50, P95 and P99 are of queue + connect + response over the last 25 to 30 seconds, within 1 %.
 	P50, P95, P99 time.Duration
 	Servers       []ServerReport
@@ -240,7 +258,7 @@ func (m *Meter) list() []*backend {
 
 // Sum adds up what happened in a backend in the n complete seconds before now, n up to 3600, and tells how many of them
 // it can speak for: fewer when the backend has not been known for so long, or Memory was short. Without counters,
-// arrivals are completions. ok is false when there is no such backend.
+// arrivals are completions. Errors and times are those of the samples. ok is false when there is no such backend.
 func (m *Meter) Sum(now time.Time, backend string, n int) (total window.Bucket, covered int, ok bool) {
 	b := m.find(backend)
 	if b == nil {
@@ -291,9 +309,10 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 		InFlight: b.inFlight, Queued: b.queued, Up: b.up,
 		Counted: b.counted, Started: b.totals.started, Finished: b.totals.finished, NoResponse: b.totals.noresp,
 		Rate: b.seconds.Rate(sec, rateSeconds), Rate60: b.seconds.Rate(sec, longRate),
-		Completions: b.completions, Errors: b.errors,
+		Completions: b.completions, Sampled: b.sampled, Errors: b.errors,
 		Servers: r.Servers[:0], Samples: r.Samples[:0],
 	}
+	b.addOpen(at, r)
 	scratch.Reset()
 	if b.sketch.Merge(sec, scratch) {
 		r.P50, r.P95, r.P99 = scratch.Quantile(0.5), scratch.Quantile(0.95), scratch.Quantile(0.99)
@@ -366,4 +385,5 @@ func (m *Meter) writeMetrics(w io.Writer) {
 			fmt.Fprintf(w, "%s{backend=%q} %g\n", metric.name, b.name, v)
 		}
 	}
+	writeOpen(w, list, at)
 }

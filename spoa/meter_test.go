@@ -13,7 +13,7 @@ import (
 )
 
 func beat(name, id string, started, cur uint32) *Gauges {
-	return &Gauges{Boot: id, Backend: name, InFlight: int(cur), Queued: 1, Up: 2, Counters: Counters{started, cur, 0, true}, Servers: []ServerGauge{{"s1", int(cur)}}}
+	return &Gauges{Boot: id, Backend: name, InFlight: int(cur), Queued: 1, Up: 2, Counters: Counters{Started: started, Current: cur, Known: true}, Servers: []ServerGauge{{"s1", int(cur)}}}
 }
 
 func done(name, server string, status int, response time.Duration) *Sample {
@@ -96,6 +96,33 @@ func TestMeterDetails(t *testing.T) {
 		}, 30 * s, func(r BackendReport) bool {
 			return r.Rate == 2 && !r.Counted && r.InFlight == 3 && r.Queued == 2 && r.Servers[0].InFlight == 1
 		}},
+		"a sample alone, and the counters tell all": {MeterOptions{}, func(m *Meter) {
+			g := beat("app", boot(0), 100, 0)
+			g.Counters.Answered, g.Counters.AnswersKnown = 90, true
+			m.Heartbeat(at(s), g)
+			d := done("app", "s1", 500, s)
+			d.Boot, d.Counters = boot(0), Counters{Started: 110, Current: 1, Known: true, Answered: 99, AnswersKnown: true}
+			m.Done(at(2*s), d)
+			d.Counters.Answered = 97 // overtaken
+			m.Done(at(2*s), d)
+		}, 3 * s, func(r BackendReport) bool {
+			return r.Completions == 99 && r.Sampled == 2 && r.Errors == 2 && r.Started == 110 && r.Servers[0].Requests == 2
+		}},
+		"answers that are told later are counted from there": {MeterOptions{}, func(m *Meter) {
+			m.Heartbeat(at(s), beat("app", boot(0), 100, 0))
+			g := beat("app", boot(0), 100, 0)
+			g.Counters.Answered, g.Counters.AnswersKnown = 90, true
+			m.Heartbeat(at(2*s), g)
+			g.Counters.Answered = 93
+			m.Heartbeat(at(3*s), g)
+		}, 3 * s, func(r BackendReport) bool { return r.Completions == 3 }},
+		"answers of an older process are counted from where they are seen": {MeterOptions{}, func(m *Meter) {
+			g := beat("app", boot(-time.Hour), 100, 0)
+			g.Counters.Answered, g.Counters.AnswersKnown = 90, true
+			m.Heartbeat(at(2*s), g)
+			g.Counters.Answered = 93
+			m.Heartbeat(at(3*s), g)
+		}, 3 * s, func(r BackendReport) bool { return r.Completions == 3 && r.Sampled == 0 }},
 		"a fresh heartbeat's gauges are better than a sample's": {MeterOptions{}, func(m *Meter) {
 			m.Heartbeat(at(s), beat("app", boot(0), 1, 9))
 			m.Done(at(2*s), done("app", "s1", 200, s))

@@ -56,6 +56,7 @@ type meters struct {
 	frames           *metrics.Counter
 	dones            *metrics.Counter
 	heartbeats       *metrics.Counter
+	arrivals         *metrics.Counter
 	bad              [reasonCount]*metrics.Counter
 	ackSeconds       ackHistogram
 	engines          *engines
@@ -72,6 +73,7 @@ func newMeters(set *metrics.Set) *meters {
 		frames:           set.GetOrCreateCounter("tidegate_spoa_frames_total"),
 		dones:            set.GetOrCreateCounter(`tidegate_spoa_samples_total{kind="done"}`),
 		heartbeats:       set.GetOrCreateCounter(`tidegate_spoa_samples_total{kind="heartbeat"}`),
+		arrivals:         set.GetOrCreateCounter(`tidegate_spoa_samples_total{kind="arrive"}`),
 		engines:          newEngines(set),
 	}
 	set.RegisterMetricsWriter(m.ackSeconds.write)
@@ -118,8 +120,8 @@ type Stats struct {
 	// Connections is the number open now, ConnectionsTotal that of all accepted.
 	Connections      int
 	ConnectionsTotal uint64
-	// Frames counts NOTIFY frames acknowledged, Done and Heartbeats the messages in them that were taken.
-	Frames, Done, Heartbeats uint64
+	// Frames counts NOTIFY frames acknowledged, Done, Heartbeats and Arrivals the messages in them that were taken.
+	Frames, Done, Heartbeats, Arrivals uint64
 	// Malformed counts what was not taken, by reason; reasons that never occurred are left out.
 	Malformed map[string]uint64
 	// AckP50 and AckP99 are the time from the return of the read that completed a frame to after the write of its ACK,
@@ -135,6 +137,7 @@ func (m *meters) stats() Stats {
 		Frames:           m.frames.Get(),
 		Done:             m.dones.Get(),
 		Heartbeats:       m.heartbeats.Get(),
+		Arrivals:         m.arrivals.Get(),
 		Malformed:        map[string]uint64{},
 	}
 	for r, c := range m.bad {

@@ -48,17 +48,26 @@ type decoder struct {
 	boot     string // a name that came lately
 	// dones and beats count the messages taken since the owner last set them to 0.
 	dones, beats int
+	// The same for arrivals, which are optional.
+	arrival  Arrival
+	arrivals int
 }
 
-// counterBits remembers which of the three counters came.
+// counterBits remembers which of the counters came.
 type counterBits uint8
 
 const (
 	haveStarted counterBits = 1 << iota
 	haveCurrent
 	haveNoResponse
+	haveAnswered
 	haveAll = haveStarted | haveCurrent | haveNoResponse
 )
+
+// mark tells in c which of its counters came.
+func (p counterBits) mark(c *Counters) {
+	c.Known, c.AnswersKnown = p&haveAll == haveAll, p&haveAnswered != 0
+}
 
 // notify hands every message of one NOTIFY payload to the sink. What is malformed is counted; when the rest cannot be
 // read because of it, the rest is left out.
@@ -76,6 +85,8 @@ func (d *decoder) notify(now time.Time, b []byte) {
 			b, ok = d.done(now, b, n)
 		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
 			b, ok = d.heartbeat(now, b, n)
+		case string(name) == messageArrive:
+			b, ok = d.arrive(now, b, n)
 		default:
 			d.count.malformed(reasonUnknown)
 			b, ok = skip(b, n)
@@ -117,7 +128,7 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 	case !d.sample.timing(&d.stamps, &d.timers):
 		d.count.malformed(reasonTimer)
 	default:
-		d.sample.Counters.Known = d.present == haveAll
+		d.present.mark(&d.sample.Counters)
 		d.hand(now, nil)
 	}
 	return rest, true
@@ -244,7 +255,7 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 		good = false
 	}
 	if good {
-		g.Counters.Known = d.present == haveAll
+		d.present.mark(&g.Counters)
 		d.beats++
 		d.sink.Heartbeat(now, g)
 	}
@@ -276,6 +287,8 @@ func (d *decoder) counterArg(key []byte, v value, c *Counters) {
 		to, bit = &c.Current, haveCurrent
 	case "noresp":
 		to, bit = &c.NoResponse, haveNoResponse
+	case "answered":
+		to, bit = &c.Answered, haveAnswered
 	default:
 		return
 	}

@@ -66,6 +66,9 @@ func TestDoneMessage(t *testing.T) {
 		"a time of the wrong type":                     {[]arg{{"tw", "2"}}, sample(func(s *Sample) { s.Queue = Absent }), map[string]int{"type": 1}},
 		"a negative gauge":                             {[]arg{{"conn", -5}}, sample(func(s *Sample) { s.BackendConns = Absent }), map[string]int{"gauge": 1}},
 		"an enormous gauge":                            {[]arg{{"q", 1 << 40}}, sample(func(s *Sample) { s.Queued = Absent }), map[string]int{"gauge": 1}},
+		"answers, with a sample":                       {[]arg{{"answered", 7}}, sample(func(s *Sample) { s.Counters.Answered, s.Counters.AnswersKnown = 7, true }), nil},
+		"answers that are no number":                   {[]arg{{"answered", "7"}}, sample(func(*Sample) {}), map[string]int{"type": 1}},
+		"answers beyond 32 bits":                       {[]arg{{"answered", 1 << 32}}, sample(func(*Sample) {}), map[string]int{"counter": 1}},
 		"a counter that is missing":                    {[]arg{{"cur", nil}}, sample(func(s *Sample) { s.Counters = Counters{Started: 10} }), nil},
 		"a counter beyond 32 bits":                     {[]arg{{"started", 1 << 32}}, sample(func(s *Sample) { s.Counters = Counters{Current: 5} }), map[string]int{"counter": 1}},
 		"no backend":                                   {[]arg{{"be", nil}}, nil, map[string]int{"name": 1}},
@@ -113,6 +116,7 @@ func TestHeartbeatMessage(t *testing.T) {
 		bad    map[string]int
 	}{
 		"as HAProxy sends it":           {nil, func(*Gauges) {}, nil},
+		"answers, with a sample":        {[]arg{{"answered", 7}}, func(g *Gauges) { g.Counters.Answered, g.Counters.AnswersKnown = 7, true }, nil},
 		"a server with a strange name":  {[]arg{{"c.web:80_x-1.y", 4}}, func(g *Gauges) { g.Servers = append(g.Servers, ServerGauge{"web:80_x-1.y", 4}) }, nil},
 		"a server name that is none":    {[]arg{{"c.", 4}, {"c.a b", 4}}, func(*Gauges) {}, map[string]int{"name": 2}},
 		"a server without a number":     {[]arg{{"c.s1", nil}}, func(g *Gauges) { g.Servers = g.Servers[1:] }, nil},

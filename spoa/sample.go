@@ -20,6 +20,10 @@ type Counters struct {
 	Started, Current, NoResponse uint32
 	// Known is false when any of the three is missing.
 	Known bool
+	// Answered counts those answered by a server. HAProxy sends it only when the samples are a share of the requests.
+	Answered uint32
+	// AnswersKnown is false when it has sent none.
+	AnswersKnown bool
 }
 
 // Sample is one request whose response headers have come from a server.

@@ -34,6 +34,10 @@ type Options struct {
 	// minute after which HAProxy <= 3.0 leaves; the connection is closed between one and one and a half times that), and
 	// WriteTimeout that of one write (1 s, at most twice that).
 	HandshakeTimeout, IdleTimeout, WriteTimeout time.Duration
+	// Drain bounds the time that HAProxy gets to take the agent out before a shutdown: its checks fail, all else is served,
+	// until nothing has come for a moment. With none (0), the first request after a shutdown finds the agent gone, which
+	// costs it up to `timeout processing`. With the shipped configuration it takes less than 2 s.
+	Drain time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -81,12 +85,15 @@ func New(o Options) *Server {
 // Stats is what the server has done since it began; safe to call at any time.
 func (s *Server) Stats() Stats { return s.meters.stats() }
 
-// Serve accepts connections until ctx ends, then closes the listener, tells every connection goodbye (AGENT-DISCONNECT,
-// status 0) and returns nil when all have gone, which takes about a second at most. It returns an error when the
+// Serve accepts connections until ctx ends, then drains (see Options.Drain), closes the listener, tells every connection
+// goodbye (AGENT-DISCONNECT, status 0) and returns nil when all have gone, which takes about a second more at most. It returns an error when the
 // listener fails for good. Temporary failures to accept are waited out.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	g := &group{conns: map[net.Conn]struct{}{}}
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		s.drain(g)
+		_ = ln.Close()
+	})
 	defer stop()
 	err := s.accept(ctx, ln, g)
 	_ = ln.Close()
@@ -111,7 +118,9 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, g *group) error {
 			g.add(nc)
 			s.meters.opened()
 			g.wait.Go(func() {
-				newConn(s, nc, &g.closing).run()
+				c := newConn(s, nc, &g.closing)
+				c.session.draining = &g.draining
+				c.run()
 				s.meters.closed()
 				g.remove(nc)
 				<-slots
@@ -151,6 +160,28 @@ func (s *Server) slot(ctx context.Context, slots chan struct{}) bool {
 	}
 }
 
+const (
+	// drainQuiet is how long no message must have come for HAProxy to have taken us out; heartbeats come twice a second.
+	drainQuiet = 700 * time.Millisecond
+	drainPoll  = 20 * time.Millisecond
+)
+
+// drain fails HAProxy's checks and serves what still comes, until nothing comes any more or time is up.
+func (s *Server) drain(g *group) {
+	if s.opts.Drain <= 0 || s.meters.connections.Load() == 0 {
+		return
+	}
+	g.draining.Store(true)
+	begin := time.Now()
+	last, since := s.meters.frames.Get(), begin
+	for now := begin; now.Sub(since) < drainQuiet && now.Sub(begin) < s.opts.Drain; now = time.Now() {
+		time.Sleep(drainPoll)
+		if n := s.meters.frames.Get(); n != last {
+			last, since = n, time.Now()
+		}
+	}
+}
+
 // refused counts and logs a frame that ended its connection.
 func (s *Server) refused(nc net.Conn, why reason, text string) {
 	s.meters.malformed(why)
@@ -159,10 +190,10 @@ func (s *Server) refused(nc net.Conn, why reason, text string) {
 
 // group is the connections of one listener.
 type group struct {
-	closing atomic.Bool
-	wait    sync.WaitGroup
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{}
+	draining, closing atomic.Bool
+	wait              sync.WaitGroup
+	mu                sync.Mutex
+	conns             map[net.Conn]struct{}
 }
 
 func (g *group) add(nc net.Conn) {

@@ -3,6 +3,7 @@ package spoa
 import (
 	"bytes"
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/negasus/haproxy-spoe-go/frame"
@@ -29,6 +30,8 @@ type session struct {
 	out  []byte
 	acks int
 	dec  decoder
+	// draining, when it is there and true, makes health checks fail.
+	draining *atomic.Bool
 	// note counts and logs why a frame was refused.
 	note func(why reason, text string)
 }
@@ -107,6 +110,11 @@ func (s *session) hello(payload []byte) *refusal {
 	h, r := parseHello(payload)
 	if r != nil {
 		return r
+	}
+	if h.healthcheck && s.draining != nil && s.draining.Load() {
+		s.checked = true
+		s.bye(statusUnknown, "the agent shuts down")
+		return nil
 	}
 	s.limit = min(h.maxFrameSize, s.own)
 	out, err := appendHello(s.out, h, s.limit)

@@ -179,11 +179,11 @@ func BenchmarkDecodeAndRecord(b *testing.B) {
 }
 
 // Whatever comes, the session must not fail, must answer with whole frames only, none of them empty, and must not believe
-// what cannot be.
-func FuzzSession(f *testing.F) {
+// what cannot be. The corpora hold what real HAProxys have sent (TestRecordSeeds of package haproxyconf).
+func FuzzFrames(f *testing.F) {
 	done, beat := message(messageDone, doneArgs()...), message(messageHeartbeat+"-1", heartbeatArgs()...)
 	f.Add(goodHello())
-	f.Add(append(goodHello(), notifyFrame(1, done, beat)...))
+	f.Add(append(goodHello(), notifyFrame(1, done, beat, message(messageArrive, arriveArgs()...))...))
 	f.Add(append(goodHello(arg{"healthcheck", true}), notifyFrame(1, done)...))
 	f.Add(append(goodHello(), notifyFrame(1, done[:40])...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
@@ -191,22 +191,44 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(rawFrame([]byte{3, 0, 0, 0, 1, 0xff, 0xff, 0xff}))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		sink := &spy{}
-		s := newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
-		feedInChunks(s, time.Unix(1000, 0), in, 64)
-		checkAnswer(t, s, sink)
-		// The same behind a good HELLO, so that mutations reach the messages.
-		sink = &spy{}
-		s = newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
-		feedInChunks(s, time.Unix(1000, 0), append(goodHello(), notifyFrame(1, in[:min(len(in), 16000)])...), 1<<20)
-		checkAnswer(t, s, sink)
-		if s.acks != 1 {
-			t.Fatalf("%d ACKs, want one whatever the payload", s.acks)
+		var acks []int
+		for _, chunk := range []int{64, len(in)} {
+			sink := &arrivals{}
+			s := newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
+			feedInChunks(s, time.Unix(1000, 0), in, chunk)
+			checkAnswer(t, s, sink)
+			acks = append(acks, s.acks)
+		}
+		if acks[0] != acks[1] {
+			t.Fatalf("%d ACKs when it comes in pieces, %d in one", acks[0], acks[1])
 		}
 	})
 }
 
-func checkAnswer(t *testing.T, s *session, sink *spy) {
+// The same behind a good HELLO, in a NOTIFY, so that mutations reach the messages: it is acknowledged whatever it holds, and
+// what is good behind it is read.
+func FuzzMessages(f *testing.F) {
+	done, beat, arrive := message(messageDone, doneArgs()...), message(messageHeartbeat+"-1", heartbeatArgs()...), message(messageArrive, arriveArgs()...)
+	for _, m := range [][]byte{done, beat, arrive, append(append([]byte{}, arrive...), done...), done[:40], message("x"), {0, 0}} {
+		f.Add(m)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		sink := &arrivals{}
+		s := newSession(sink, newTally(), newNameTable(), 16380, func(reason, string) {})
+		feedInChunks(s, time.Unix(1000, 0), append(goodHello(), notifyFrame(1, in[:min(len(in), 16000)])...), 1<<20)
+		checkAnswer(t, s, sink)
+		if s.acks != 1 || s.ended {
+			t.Fatalf("%d ACKs, ended %v; want one whatever the payload", s.acks, s.ended)
+		}
+		before := len(sink.dones)
+		feedInChunks(s, time.Unix(1000, 0), notifyFrame(2, done), 1<<20)
+		if len(sink.dones) != before+1 || sink.dones[before].Backend != "app" || sink.dones[before].Status != 200 {
+			t.Fatalf("a good message after it was not read: %+v", sink.dones[before:])
+		}
+	})
+}
+
+func checkAnswer(t *testing.T, s *session, sink *arrivals) {
 	t.Helper()
 	frames, ok := readFrames(s.out)
 	if !ok {
@@ -222,6 +244,11 @@ func checkAnswer(t *testing.T, s *session, sink *spy) {
 			d.Queue < Absent || d.Connect < Absent || d.Response < Absent || d.Queue > maxTimer || d.Connect > maxTimer || d.Response > maxTimer ||
 			d.BackendConns < Absent || d.Queued < Absent || d.ServerConns < Absent || d.Retries < Absent {
 			t.Fatalf("a sample that cannot be: %+v", d)
+		}
+	}
+	for _, a := range sink.list {
+		if !validName([]byte(a.Backend)) || len(a.ID) == 0 || len(a.ID) > maxID || a.BackendConns < Absent || a.Queued < Absent {
+			t.Fatalf("an arrival that cannot be: %+v", a)
 		}
 	}
 	for _, g := range sink.beats {

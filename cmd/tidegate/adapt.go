@@ -194,24 +194,36 @@ type trafficAdapter struct {
 	errors map[string]*errorShare
 }
 
-// errorShare remembers the counts of a few turns, for the share of errors among recent completions.
-type errorShare struct{ done, failed []uint64 }
+// errorShare remembers the counts of a few turns, for the share of errors among recent ends of requests.
+type errorShare struct{ turns []endCounts }
+
+// endCounts are the requests that have ended, as the meter counts them.
+type endCounts struct{ completions, sampled, errors, noResponse uint64 }
 
 // errorTurns is how many turns the share looks back.
 const errorTurns = 5
 
-func (e *errorShare) add(done, failed uint64) float64 {
-	e.done, e.failed = append(e.done, done), append(e.failed, failed)
-	if n := len(e.done) - errorTurns; n > 0 {
-		e.done, e.failed = e.done[n:], e.failed[n:]
+// add takes a turn's counts and returns the share: errors among the samples stand for as large a share of all completions.
+func (e *errorShare) add(now endCounts) float64 {
+	e.turns = append(e.turns, now)
+	if n := len(e.turns) - errorTurns; n > 0 {
+		e.turns = e.turns[n:]
 	}
-	last := len(e.done) - 1
-	total := e.done[last] - e.done[0]
-	// A handful of requests makes no storm.
-	if total < 10 || e.done[last] < e.done[0] || e.failed[last] < e.failed[0] {
+	then := e.turns[0]
+	// The backend was forgotten and has come back.
+	if now.completions < then.completions || now.sampled < then.sampled || now.errors < then.errors || now.noResponse < then.noResponse {
 		return 0
 	}
-	return min(1, float64(e.failed[last]-e.failed[0])/float64(total))
+	completions, none := float64(now.completions-then.completions), float64(now.noResponse-then.noResponse)
+	// A handful of requests makes no storm.
+	if completions+none < 10 {
+		return 0
+	}
+	failed := none
+	if sampled := now.sampled - then.sampled; sampled > 0 {
+		failed += completions * float64(now.errors-then.errors) / float64(sampled)
+	}
+	return min(1, failed/(completions+none))
 }
 
 func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
@@ -227,8 +239,8 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 			t.errors[b.Name] = share
 		}
 		r := control.TrafficReport{
-			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued,
-			Errors: share.add(b.Completions+b.NoResponse, b.Errors+b.NoResponse),
+			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued, Open: b.Open, OldestOpen: b.OldestOpen,
+			Errors: share.add(endCounts{b.Completions, b.Sampled, b.Errors, b.NoResponse}),
 		}
 		for _, s := range b.Samples {
 			if s.Response >= 0 {

@@ -62,6 +62,9 @@ func configFlag(cmd *cobra.Command) func() (string, error) {
 	}
 }
 
+// drainTime bounds what HAProxy gets at a shutdown to take the agent out by its checks, so that no request notices.
+const drainTime = 3 * time.Second
+
 // controller is the wired process.
 type controller struct {
 	conf    *conf.Controller
@@ -128,8 +131,8 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		if c.spoaLn, err = listenSPOA(cfg.SPOA); err != nil {
 			return nil, err
 		}
-		meter := spoa.NewMeter(spoa.MeterOptions{Metrics: set})
-		c.spoa = spoa.New(spoa.Options{Sink: meter, Log: log, Metrics: set})
+		meter := spoa.NewMeter(spoa.MeterOptions{OpenExpire: cfg.SPOA.OpenExpire, Metrics: set})
+		c.spoa = spoa.New(spoa.Options{Sink: meter, Log: log, Metrics: set, Drain: drainTime})
 		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}}
 	}
 	setup, err := r.build(ctx, cfg)

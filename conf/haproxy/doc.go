@@ -18,7 +18,8 @@
 // # Counts and times
 //
 // Arrivals, requests in flight and answers without a server are counted by HAProxy, whatever becomes of the exchange.
-// Times are sent for every answered request, or for a random share of them (Params.Sample). A 400 that HAProxy makes in a
+// Times are sent for every answered request, or for a random share of them (Params.Sample). Arrivals are told one by one only
+// when asked for (Params.Arrivals). A 400 that HAProxy makes in a
 // backend tells of a client that left or sent rubbish, and is not counted as an answer without a server. docs/spoe.md has
 // every case.
 //
@@ -29,6 +30,8 @@
 //   - An event whose condition is false lowers the request's timer and forgets the new one: a message of the same request
 //     within the next 10 ms then waits for the server's time-out instead of `timeout processing`. So the 2.6 files have
 //     no event with a condition that is ever false, but for the last, after which nothing is sent.
+//     Two events that are sent have the same trouble when an agent hangs between them; there, with Params.Arrivals,
+//     `timeout processing` is 2 ms, and HAProxy's timers are not exact enough to forget the second. (3.0 and later are well.)
 //   - With a refused connection and requests waiting, HAProxy makes connection after connection without a pause, also
 //     when the server is down already (nine million in five seconds). So a backup server that accepts and says nothing
 //     takes them, and the conditions ask whether the agent is up, not whether any server is.
@@ -36,7 +39,7 @@
 // # Invariants
 //
 //   - One exchange per request, at the response headers. Nothing waits for an answer at any earlier point, where it would
-//     spoil the times it measures.
+//     spoil the times it measures. (With Params.Arrivals there is a second one before the queue, at the user's choice.)
 //   - No name reaches a file that is not made of letters, digits and . _ - (backends and servers also :).
 //   - The included file has a defaults section of its own, by name, and every section of it says so; it takes nothing from
 //     the user's defaults and, loaded last, gives nothing to them.

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
@@ -141,63 +142,71 @@ type phase struct {
 // TestHarmless gives the agent every trouble it can have, under load: no request may fail, none may wait for it longer
 // than the processing time-out while HAProxy takes it for up, and none at all once it is down.
 func TestHarmless(t *testing.T) {
-	each(t, func(t *testing.T, binary, variant string) {
-		o := newOrigin(t)
-		s := newSite(t, binary, variant, map[string]backendText{"app": {"    server s1 " + o.addr + "\n", []string{"s1"}}})
-		var text strings.Builder
-		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "agent\tphase\tlength\trequests\tfailed\tclient p50\tp99\tmax\texchange p50\tp99\tmax\tabove limit\tconnections")
-		// A HAProxy that has never met an agent.
-		s.agent.stop()
-		if err := s.Restart(); err != nil {
-			t.Fatal(err)
-		}
-		l := s.load("/app/x", 5*time.Millisecond)
-		start := time.Now()
-		s.waitAgent(t, false)
-		down := time.Now()
-		l.more(t, 60)
-		s.judge(t, table, l, trouble{name: "down (never started)", down: true}, s.connections(t), []phase{{"until down", start, down}, {"down", down, time.Now()}})
+	each(t, func(t *testing.T, binary, variant string) { harmless(t, binary, variant, false) })
+}
 
-		for _, tr := range troubles() {
-			p := s.startProcess(t, 0)
-			s.waitAgent(t, true)
-			conns := s.connections(t)
-			before := time.Now()
-			l.more(t, 40)
-			begin := time.Now()
-			tr.begin(t, s, p)
-			phases := []phase{{"before", before, begin}}
-			if tr.down {
-				s.waitAgent(t, false)
-				down := time.Now()
-				l.more(t, 60)
-				phases = append(phases, phase{"until down", begin, down}, phase{"down", down, time.Now()})
-			} else {
-				l.more(t, 120)
-				phases = append(phases, phase{"all the time", begin, time.Now()})
-			}
-			// Requests of the last phase are still on their way.
-			l.more(t, 15)
-			s.judge(t, table, l, tr, s.connections(t)-conns, phases)
-			s.clear(t)
+// With arrival messages there are two exchanges to wait for.
+func TestHarmlessWithArrivals(t *testing.T) {
+	each(t, func(t *testing.T, binary, variant string) { harmless(t, binary, variant, true) })
+}
+
+func harmless(t *testing.T, binary, variant string, arrivals bool) {
+	o := newOrigin(t)
+	s := newSite(t, binary, variant, map[string]backendText{"app": {"    server s1 " + o.addr + "\n", []string{"s1"}}},
+		func(p *haproxyconf.Params, _ *haproxyconf.Files) { p.Arrivals = arrivals })
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "agent\tphase\tlength\trequests\tfailed\tclient p50\tp99\tmax\texchange p50\tp99\tmax\tabove limit\tconnections")
+	// A HAProxy that has never met an agent.
+	s.agent.stop()
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l := s.load("/app/x", 5*time.Millisecond)
+	start := time.Now()
+	s.waitAgent(t, false)
+	down := time.Now()
+	l.more(t, 60)
+	s.judge(t, table, l, trouble{name: "down (never started)", down: true}, s.connections(t), []phase{{"until down", start, down}, {"down", down, time.Now()}})
+
+	for _, tr := range troubles() {
+		p := s.startProcess(t, 0)
+		s.waitAgent(t, true)
+		conns := s.connections(t)
+		before := time.Now()
+		l.more(t, 40)
+		begin := time.Now()
+		tr.begin(t, s, p)
+		phases := []phase{{"before", before, begin}}
+		if tr.down {
+			s.waitAgent(t, false)
+			down := time.Now()
+			l.more(t, 60)
+			phases = append(phases, phase{"until down", begin, down}, phase{"down", down, time.Now()})
+		} else {
+			l.more(t, 120)
+			phases = append(phases, phase{"all the time", begin, time.Now()})
 		}
-		s.agent = startAgent(t, s.addr, s.rec)
-		from := s.report("app").Completions
-		s.wait(t, "samples again", func() bool { return s.report("app").Completions > from+20 })
-		l.stop()
-		if err := table.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("HAProxy %s, files for %s: requests while the agent is in trouble\n%s", versionOf(t, binary), variant, text.String())
-		if l.statuses[200] != l.sent() {
-			t.Errorf("statuses %v, want nothing but 200", l.statuses)
-		}
-		total := uint64(l.sent())
-		s.wait(t, "the counters to have seen every request, agent or not", func() bool {
-			r := s.report("app")
-			return r.Started == total && r.Finished == total && r.NoResponse == 0
-		})
+		// Requests of the last phase are still on their way.
+		l.more(t, 15)
+		s.judge(t, table, l, tr, s.connections(t)-conns, phases)
+		s.clear(t)
+	}
+	s.agent = startAgent(t, s.addr, s.rec)
+	from := s.report("app").Completions
+	s.wait(t, "samples again", func() bool { return s.report("app").Completions > from+20 })
+	l.stop()
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("HAProxy %s, files for %s: requests while the agent is in trouble\n%s", versionOf(t, binary), variant, text.String())
+	if l.statuses[200] != l.sent() {
+		t.Errorf("statuses %v, want nothing but 200", l.statuses)
+	}
+	total := uint64(l.sent())
+	s.wait(t, "the counters to have seen every request, agent or not", func() bool {
+		r := s.report("app")
+		return r.Started == total && r.Finished == total && r.NoResponse == 0
 	})
 }
 
@@ -227,10 +236,12 @@ func (s *site) judge(t *testing.T, table io.Writer, l *loader, tr trouble, conns
 		limit, above := processing+turn, 0
 		if ph.name == "down" {
 			limit = turn
+		} else if s.arrivals {
+			limit += processing
 		}
 		for _, line := range s.log.between(ph.from, ph.to) {
-			// Nothing but the exchange comes between the server's headers and the end of its short answer.
-			d := line.ms(t, "Td")
+			// What the exchanges have cost is all but the time to connect and to get the server's headers.
+			d := line.ms(t, "Ta") - line.ms(t, "Tc") - line.ms(t, "Tr")
 			exchange = append(exchange, d)
 			if d > limit {
 				above++

@@ -44,6 +44,9 @@ type Params struct {
 	// Sample is the percentage of answered requests whose times are sent, chosen at random, 1 to 100 (when 0). The counters
 	// are exact at any; with less than 100, one more counts the servers' answers ("answered").
 	Sample int
+	// Arrivals adds a message at each request's arrival, so that the agent knows the age of every open request. It is a
+	// second exchange per request, and needs the times of all requests: Sample must be 100. The backend's lines stay the same.
+	Arrivals bool
 }
 
 // Files are the texts to put in place.
@@ -157,6 +160,8 @@ func (p Params) check() error {
 		return fmt.Errorf("stick counter %.40q: it is sc0, sc1 or sc2", p.Track)
 	case p.Sample < 1 || p.Sample > 100:
 		return fmt.Errorf("sample %d: it is a percentage from 1 to 100", p.Sample)
+	case p.Arrivals && p.Sample < 100:
+		return fmt.Errorf("arrivals with a sample of %d %%: a request is known to be open until its answer is told, so that all must be; leave out one of the two", p.Sample)
 	case !validPath(p.SPOEFile):
 		return fmt.Errorf("SPOE file %.120q: it is an absolute path of letters, digits and . _ - /", p.SPOEFile)
 	}

@@ -91,6 +91,7 @@ func TestRenderRefuses(t *testing.T) {
 		"prefix with a dash":         {func(p *haproxyconf.Params) { p.Prefix = "tide-gate" }, "prefix"},
 		"sample of nothing":          {func(p *haproxyconf.Params) { p.Sample = -1 }, "sample -1"},
 		"sample of more than all":    {func(p *haproxyconf.Params) { p.Sample = 101 }, "sample 101"},
+		"arrivals with a sample":     {func(p *haproxyconf.Params) { p.Arrivals, p.Sample = true, 10 }, "arrivals with a sample of 10 %"},
 		"stick counter out of range": {func(p *haproxyconf.Params) { p.Track = "sc3" }, "stick counter"},
 	}
 	for name, tt := range tests {
@@ -148,9 +149,31 @@ func TestManyBackendsAreSplit(t *testing.T) {
 	})
 }
 
+// Arrival messages are a matter of the SPOE file alone: they can be turned on and off without touching a backend.
+func TestArrivalsChangeTheSPOEFileAlone(t *testing.T) {
+	for _, variant := range []string{haproxyconf.Variant26, haproxyconf.Variant30} {
+		p := example(variant)
+		without, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Arrivals = true
+		with, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if with.Include != without.Include || with.BackendLines != without.BackendLines {
+			t.Errorf("%s: more than the SPOE file has changed", variant)
+		}
+		if strings.Contains(without.SPOE, "tidegate-arrive") || !strings.Contains(with.SPOE, "spoe-message tidegate-arrive") || strings.Count(with.SPOE, "uuid()") != 1 {
+			t.Errorf("%s: the SPOE file with arrivals is\n%s", variant, with.SPOE)
+		}
+	}
+}
+
 func TestPrefixIsEverywhere(t *testing.T) {
 	p := example(haproxyconf.Variant26)
-	p.Prefix, p.Track = "gate2", "sc0"
+	p.Prefix, p.Track, p.Arrivals = "gate2", "sc0", true
 	files, err := haproxyconf.Render(p)
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +181,7 @@ func TestPrefixIsEverywhere(t *testing.T) {
 	all := files.Include + files.SPOE + files.BackendLines
 	// What is left are the names of the messages, which the agent knows, and comments.
 	for _, line := range strings.Split(all, "\n") {
-		if rest := regexp.MustCompile(`tidegate-(arrived|connected|done|heartbeat-\d+)|/etc/haproxy/tidegate-spoe.conf|/run/tidegate/`).ReplaceAllString(line, ""); strings.Contains(rest, "tidegate") && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+		if rest := regexp.MustCompile(`tidegate-(arrive|connected|done|heartbeat-\d+)|/etc/haproxy/tidegate-spoe.conf|/run/tidegate/`).ReplaceAllString(line, ""); strings.Contains(rest, "tidegate") && !strings.HasPrefix(strings.TrimSpace(line), "#") {
 			t.Errorf("the line %q does not know the prefix", line)
 		}
 	}

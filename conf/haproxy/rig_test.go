@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
 	"github.com/tidegate/tidegate/spoa"
 	"github.com/tidegate/tidegate/tests/harness"
@@ -56,7 +58,7 @@ func versionOf(t *testing.T, binary string) string {
 	return string(version[1])
 }
 
-// origin is an HTTP server that does what the path's last part and the query ask (ms: delay before the answer; code), and
+// origin is an HTTP server that does what the path's last part and the query ask (ms, us: delay before the answer; code), and
 // says so in a header, by which a client tells a server's answer from one that HAProxy made.
 type origin struct {
 	addr  string
@@ -84,7 +86,8 @@ func newOrigin(t *testing.T) *origin {
 func (o *origin) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
-	delay := time.Duration(ms) * time.Millisecond
+	us, _ := strconv.Atoi(r.URL.Query().Get("us"))
+	delay := time.Duration(ms)*time.Millisecond + time.Duration(us)*time.Microsecond
 	code, err := strconv.Atoi(r.URL.Query().Get("code"))
 	if err != nil {
 		code = 200
@@ -198,16 +201,23 @@ func (r *recorder) sample(id string) (spoa.Sample, bool) {
 // agent is a running SPOP server; stop ends it and waits.
 type agent struct {
 	*spoa.Server
-	stop func()
+	stop    func()
+	metrics *metrics.Set
 }
 
 func startAgent(t *testing.T, addr string, sink spoa.Sink) *agent {
+	t.Helper()
+	return startAgentWith(t, addr, spoa.Options{Sink: sink})
+}
+
+func startAgentWith(t *testing.T, addr string, o spoa.Options) *agent {
 	t.Helper()
 	ln, err := spoa.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{Server: spoa.New(spoa.Options{Sink: sink})}
+	o.Metrics = metrics.NewSet()
+	a := &agent{Server: spoa.New(o), metrics: o.Metrics}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Serve(ctx, ln) }()
@@ -305,6 +315,8 @@ type site struct {
 	rec   *recorder
 	log   *logs
 	ends  []func() // of agents that are no part of the site
+	// arrivals tells that HAProxy sends arrival messages.
+	arrivals bool
 }
 
 // backends are the observed backends' bodies by name; the lines to add go in front. Backend `app` has s1, others what
@@ -333,6 +345,7 @@ func newSite(t *testing.T, binary, variant string, backends map[string]backendTe
 	for _, c := range change {
 		c(&p, nil)
 	}
+	s.arrivals = p.Arrivals
 	files, err := haproxyconf.Render(p)
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +408,7 @@ const (
     timeout client  20s
     timeout server  2s
     timeout queue   300ms`
-	frontText = `    log-format "LOG id=%[var(txn.tidegate_id)] be=%b srv=%s st=%ST Tw=%Tw Tc=%Tc Tr=%Tr Td=%Td rc=%rc tsc=%tsc err=%[var(txn.tidegate.err)] proto=%HV"
+	frontText = `    log-format "LOG id=%[var(txn.tidegate_id)] be=%b srv=%s st=%ST TR=%TR Tw=%Tw Tc=%Tc Tr=%Tr Td=%Td Ta=%Ta rc=%rc tsc=%tsc err=%[var(txn.tidegate.err)] proto=%HV"
     http-request deny if { path_beg /front-deny/ }
     use_backend %[path,field(2,/)]`
 )

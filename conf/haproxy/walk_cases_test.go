@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate/spoa"
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
@@ -126,9 +127,29 @@ func walkCases() []walkCase {
 			if err := harness.WaitFor("further heartbeats", 10*time.Second, func() bool { return c.site.rec.heartbeats() > beats+2*len(walkCases()) }); err != nil {
 				c.t.Error(err)
 			}
+			if c.site.arrivals {
+				c.growing()
+			}
 			c.origin.release(c.id)
 			clients.Wait()
 		}},
+	}
+}
+
+// growing wants the age of the oldest open request to grow while nothing arrives and nothing is answered.
+func (c *client) growing() {
+	first := c.site.report(c.id)
+	if first.Open != 5 || first.OldestOpen <= 0 {
+		c.t.Errorf("%s: %d open, the oldest for %v", c.title, first.Open, first.OldestOpen)
+	}
+	begin := time.Now()
+	var last spoa.BackendReport
+	err := harness.WaitFor("a second more of age", 10*time.Second, func() bool {
+		last = c.site.report(c.id)
+		return last.OldestOpen >= first.OldestOpen+time.Second
+	})
+	if took := time.Since(begin); err != nil || last.Open != 5 || last.Arrivals != 5 || last.OldestOpen > first.OldestOpen+took+100*time.Millisecond {
+		c.t.Errorf("%s: %v: %+v after %v, before %v", c.title, err, last, took, first.OldestOpen)
 	}
 }
 

@@ -72,5 +72,11 @@ func (b *Budget) give(n int) {
 	}
 }
 
+// Take is for those who keep something beside windows: it takes n bytes, or tells that there is no room. Give gives them back.
+func (b *Budget) Take(n int) bool { return b.take(n) }
+
+// Give gives back n bytes that Take took.
+func (b *Budget) Give(n int) { b.give(n) }
+
 // tight tells that three quarters are gone: those who have much must share, so that newcomers find something.
 func (b *Budget) tight() bool { return b != nil && b.used.Load() > b.limit/4*3 }

@@ -51,6 +51,8 @@ type Options struct {
 	State string
 	// Tick is the controller's, one second when 0.
 	Tick time.Duration
+	// Arrivals makes HAProxy tell of each request's arrival.
+	Arrivals bool
 	// Log gets one line for each step of the start.
 	Log func(format string, args ...any)
 }
@@ -195,6 +197,7 @@ func (f *Fleet) startProxies(o Options) error {
 	}
 	files, err := haproxyconf.Render(haproxyconf.Params{
 		Variant: haproxyconf.Variant26, Backends: []haproxyconf.Backend{backend}, SPOAAddr: "unix@" + f.Rig.Path("spoa.sock"), SPOEFile: f.Rig.Path("tidegate-spoe.conf"),
+		Arrivals: o.Arrivals,
 	})
 	if err != nil {
 		return err

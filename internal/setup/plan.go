@@ -28,6 +28,8 @@ type Options struct {
 	Strategy, Variant string
 	// Backends are the only ones to take; none means all that can be.
 	Backends []string
+	// Arrivals makes HAProxy tell of each request's arrival too, for the age of open requests; a second exchange per request.
+	Arrivals bool
 	// HAProxyDir is where tidegate-spoe.conf and tidegate.cfg will be installed, "/etc/haproxy" when empty.
 	HAProxyDir string
 	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
@@ -112,7 +114,7 @@ func (s *site) plan() (*Plan, error) {
 	p := &Plan{Out: s.o.Out}
 	add := func(name, text string) { p.Files = append(p.Files, File{Name: name, Text: text, Mode: 0o644}) }
 	params := haproxyconf.Params{
-		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track,
+		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track, Arrivals: s.o.Arrivals,
 	}
 	for _, b := range s.taken() {
 		hb := haproxyconf.Backend{Name: b.Name}

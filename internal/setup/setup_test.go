@@ -100,6 +100,28 @@ func golden(p *Plan) string {
 	return b.String()
 }
 
+// --arrivals is a matter of the SPOE file alone.
+func TestArrivalsAreAskedFor(t *testing.T) {
+	spoe := func(o Options) (text string) {
+		p, err := makeFrom(t, head+"backend shop\n server s1 10.0.0.1:80\n", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range p.Files {
+			if f.Name == spoeName {
+				text = f.Text
+			}
+		}
+		return text
+	}
+	if got := spoe(Options{Arrivals: true}); !strings.Contains(got, "messages tidegate-arrive") {
+		t.Errorf("with --arrivals, the SPOE file is\n%s", got)
+	}
+	if got := spoe(Options{}); strings.Contains(got, "arrive") {
+		t.Errorf("without --arrivals, the SPOE file is\n%s", got)
+	}
+}
+
 const head = "global\n stats socket /run/h.sock level admin\ndefaults\n mode http\n option redispatch\n default-server weight 100\n"
 
 func makeFrom(t *testing.T, text string, o Options) (*Plan, error) {
