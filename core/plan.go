@@ -1,5 +1,7 @@
 package core
 
+import "github.com/tidegate/tidegate/core/sizing"
+
 // Plan is what one turn wants done.
 type Plan struct {
 	Apps []AppPlan `json:"apps"`
@@ -7,7 +9,9 @@ type Plan struct {
 
 // AppPlan is the plan of one app.
 type AppPlan struct {
-	Name    string         `json:"name"`
+	Name string `json:"name"`
+	// Sizing is how the wanted number of workers came about; nil for noop and latency.
+	Sizing  *sizing.Result `json:"sizing,omitempty"`
 	Targets []ServerTarget `json:"targets"`
 	// Actions are the next steps, in the order in which they are to be carried out.
 	Actions []Action `json:"actions,omitempty"`
@@ -61,8 +65,8 @@ type Action struct {
 	Why string `json:"why"`
 }
 
-// Code is the closed set of reasons.
-type Code string
+// Code is the closed set of reasons; those of package sizing belong to it.
+type Code = sizing.Code
 
 // The reason codes.
 const (
