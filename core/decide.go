@@ -91,6 +91,9 @@ func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, Ap
 		}
 	}
 	plan := AppPlan{Name: p.Name, Sizing: t.result}
+	if t.result != nil {
+		plan.Workers = t.result.Workers
+	}
 	if p.Strategy != Noop {
 		plan.Actions = t.limit(t.lifecycle())
 		plan.Web = t.web()
@@ -100,6 +103,9 @@ func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, Ap
 		v := &t.servers[i]
 		if v.met {
 			t.m.Servers[v.p.Name] = v.m
+		}
+		if t.result == nil && v.m.Serve {
+			plan.Workers += v.m.Workers
 		}
 		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
 	}
@@ -143,6 +149,12 @@ func (t *turn) firstSight(v *view) {
 		serving = v.o.Proxy.Admin == AdminReady && v.o.Proxy.Weight > 0
 	case t.p.Web:
 		serving = t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
+	default:
+		// Workers that nobody sends requests to, as consumers of a message queue, serve as soon as they are ready.
+		if !v.o.Pool.Known {
+			return
+		}
+		serving = v.o.Pool.Ready > 0
 	}
 	v.met = true
 	v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}
