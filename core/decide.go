@@ -107,10 +107,27 @@ func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, Ap
 		if t.result == nil && v.m.Serve {
 			plan.Workers += v.m.Workers
 		}
-		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
+		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: run(v, plan.Actions), Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
 	return plan, t.m
+}
+
+// run is the number of workers that a server is to run after this turn's actions.
+func run(v *view, actions []Action) int {
+	for _, a := range actions {
+		if a.Kind == SetWorkers && a.Server == v.p.Name {
+			return a.Value
+		}
+	}
+	switch pool := &v.o.Pool; {
+	case !v.p.Managed || !pool.Known:
+		return v.m.Workers
+	case pool.Target > 0:
+		return pool.Target
+	default:
+		return pool.Ready + pool.Starting
+	}
 }
 
 func (t *turn) reason(code Code, server string, numbers map[string]float64, format string, args ...any) {

@@ -27,6 +27,7 @@ var table = map[string][]string{
 	"nginxgen":          {"internal/quiet"},
 	"agent":             {"internal/quiet", "internal/unixsock"},
 	"api":               {"internal/unixsock"},
+	"api/decision":      {"core", "core/sizing"},
 	"conf":              {"core", "core/sizing"},
 	"conf/haproxy":      {},
 	"conf/marks":        {},
