@@ -32,6 +32,7 @@ var table = map[string][]string{
 	"conf/haproxy":      {},
 	"conf/marks":        {},
 	"control":           {"core", "core/sizing", "core/window", "api", "internal/quiet"},
+	"internal/backlog":  {"core/sizing"},
 	"internal/hush":     {},
 	"internal/quiet":    {},
 	"internal/unixsock": {},
