@@ -430,7 +430,7 @@ func TestInitRefusals(t *testing.T) {
 		"broken nginx.conf":      {[]string{"--haproxy", good, "--nginx", nginx, "--out", rig.Path("out")}, "NUL byte"},
 		"missing nginx.conf":     {[]string{"--haproxy", good, "--nginx", rig.Path("no.conf"), "--out", rig.Path("out")}, "no such file"},
 		"no such backend":        {[]string{"--haproxy", good, "--out", rig.Path("out"), "--backend", "blog"}, `--backend "blog"`},
-		"no such strategy":       {[]string{"--haproxy", good, "--out", rig.Path("out"), "--strategy", "guess"}, "latency, busy_ratio, noop"},
+		"no such strategy":       {[]string{"--haproxy", good, "--out", rig.Path("out"), "--strategy", "guess"}, "erlang, latency, busy_ratio, noop"},
 		"no folder to write to":  {[]string{"--haproxy", good}, "--out DIR"},
 		"no such flag":           {[]string{"--yes"}, "unknown flag"},
 		"an argument not wanted": {[]string{"now", "--haproxy", good, "--out", rig.Path("out")}, "unknown command"},
