@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 const day = 24 * time.Hour
@@ -85,14 +86,16 @@ func (s *source) strategy(key string, raw *rawApp, p *core.AppPolicy) {
 		Quiet:     s.duration(lk+".quiet", l.Quiet, 300*time.Second, time.Second, day),
 	}
 	b, bk := raw.BusyRatio, key+".busy_ratio"
-	p.Busy = core.BusyPolicy{
-		Target:     s.share(bk+".target", b.Target, 0.7, false),
-		UpWindow:   s.duration(bk+".up_window", b.UpWindow, 5*time.Second, 0, time.Hour),
-		DownWindow: s.duration(bk+".down_window", b.DownWindow, 5*time.Minute, time.Second, day),
-		DownEvery:  s.duration(bk+".down_every", b.DownEvery, time.Minute, time.Second, day),
-		DownShare:  s.share(bk+".down_share", b.DownShare, 0.15, false),
-		Fill:       s.share(bk+".fill", b.Fill, 0.75, false),
+	p.Sizing = sizing.Default()
+	z := &p.Sizing
+	z.Busy = sizing.BusyPolicy{
+		Target: s.share(bk+".target", b.Target, z.Busy.Target, false),
+		Window: s.duration(bk+".up_window", b.UpWindow, z.Busy.Window, 0, time.Hour),
 	}
+	z.Down.Window = s.duration(bk+".down_window", b.DownWindow, z.Down.Window, time.Second, day)
+	z.Down.Every = s.duration(bk+".down_every", b.DownEvery, z.Down.Every, time.Second, day)
+	z.Down.Share = s.share(bk+".down_share", b.DownShare, z.Down.Share, false)
+	p.Fill = s.share(bk+".fill", b.Fill, 0.75, false)
 }
 
 func (s *source) ramp(key string, raw []int) []int {
@@ -127,7 +130,7 @@ func (s *source) server(key string, raw *rawServer, warm *rawWarmup, appKey stri
 	}
 	s.warmup(key, appKey, raw, warm, &srv)
 	sp := core.ServerPolicy{
-		Name: raw.Name, AlwaysUp: raw.AlwaysUp, Managed: raw.Node != "", Warm: srv.WarmURL != "",
+		Name: raw.Name, Node: raw.Node, AlwaysUp: raw.AlwaysUp, Managed: raw.Node != "", Warm: srv.WarmURL != "",
 		Initial: s.oneOf(key+".initial", raw.Initial, "", "up", "down"),
 	}
 	if raw.AlwaysUp && raw.Initial == "down" {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"time"
+
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // Decide turns one observation into a plan and the memory for the next turn. It does not change its arguments. Apps of the
@@ -53,6 +55,9 @@ type turn struct {
 	servers []view
 	hold    Code
 	reasons []Reason
+	result  *sizing.Result
+	// nodes holds the nodes that are not up.
+	nodes map[string]bool
 }
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
@@ -66,6 +71,14 @@ type view struct {
 
 func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, AppMemory) {
 	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m}
+	for _, n := range all.Nodes {
+		if !n.Up && n.Name != "" {
+			if t.nodes == nil {
+				t.nodes = map[string]bool{}
+			}
+			t.nodes[n.Name] = true
+		}
+	}
 	t.meet()
 	t.holds()
 	if p.Strategy != Noop {
@@ -73,11 +86,11 @@ func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, Ap
 		switch p.Strategy {
 		case Latency:
 			t.latency()
-		case BusyRatio:
-			t.busyRatio()
+		default:
+			t.sized()
 		}
 	}
-	plan := AppPlan{Name: p.Name}
+	plan := AppPlan{Name: p.Name, Sizing: t.result}
 	if p.Strategy != Noop {
 		plan.Actions = t.limit(t.lifecycle())
 		plan.Web = t.web()
@@ -237,14 +250,11 @@ func (t *turn) dataProblem() (Code, string) {
 	busy, running, managed := 0.0, 0, false
 	for i := range t.servers {
 		v := &t.servers[i]
-		if !v.p.Managed || !v.m.Phase.InService() {
+		if !v.p.Managed || !v.m.Phase.InService() || t.lost(v) {
 			continue
 		}
 		if !v.o.Pool.Known {
 			return CodeHoldNoData, fmt.Sprintf("the agent of %s does not report", v.p.Name)
-		}
-		if t.p.Strategy == BusyRatio && !v.o.Pool.BusyKnown {
-			return CodeHoldNoData, fmt.Sprintf("the agent of %s cannot count busy workers", v.p.Name)
 		}
 		managed = managed || v.o.Pool.BusyKnown
 		busy += v.o.Pool.Busy
@@ -294,7 +304,7 @@ func (t *turn) down(v *view) bool {
 func (t *turn) want(v *view) {
 	v.m.Serve = true
 	v.m.Workers = v.p.MaxWorkers
-	if t.p.Strategy == BusyRatio {
+	if t.p.Strategy != Latency {
 		v.m.Workers = v.p.MinWorkers
 	}
 }

@@ -75,8 +75,6 @@ const (
 	CodeFloor       Code = "floor"        // fewer servers than the minimum
 	CodeGrowLatency Code = "grow_latency" // average response time above the threshold, often enough in a row
 	CodeShrinkQuiet Code = "shrink_quiet" // no scaling for the quiet period
-	CodeGrowBusy    Code = "grow_busy"    // workers busier than the target
-	CodeShrinkBusy  Code = "shrink_busy"  // workers less busy than the target for the whole window
 	CodeAtMax       Code = "at_max"       // more would be needed than may be had
 	CodeWarmFailed  Code = "warm_failed"  // the warm-up request failed: the server stays out
 	CodeStartFailed Code = "start_failed" // a server did not come into service in time and was sent back

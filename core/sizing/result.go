@@ -1,34 +1,38 @@
 package sizing
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Code is the closed set of reasons. Every event, alarm and step of a trace has one.
 type Code string
 
 // What changed the wanted number, or kept it.
 const (
-	CodeGrow         Code = "grow"          // more workers are wanted
-	CodeShrink       Code = "shrink"        // fewer workers are wanted
-	CodeStart        Code = "start"         // first sight or restart: the present number is taken over
-	CodeAtMax        Code = "at_max"        // more would be needed than may be had
-	CodeHoldOrder    Code = "hold_order"    // an operator's hold: nothing changes
-	CodePin          Code = "pin"           // an operator's fixed number
-	CodeReserve      Code = "reserve"       // announced load is provided for
-	CodeReserveDone  Code = "reserve_done"  // the announced load came and went: released early
-	CodeReserveOver  Code = "reserve_over"  // the reservation has expired
-	CodeReserveNo    Code = "reserve_no"    // the reservation cannot be given
-	CodeGuard        Code = "collapse"      // arrivals fell off a cliff: everything is held
-	CodeGuardLonger  Code = "collapse_on"   // the hold is extended because errors last
-	CodeGuardOver    Code = "collapse_over" // traffic is back, or the time is over
-	CodeFutile       Code = "futile"        // more workers brought no throughput: a dependency is slow
-	CodeFutileProbe  Code = "futile_probe"  // more workers are tried again
-	CodeFutileOver   Code = "futile_over"   // the dependency answers again
-	CodeNoData       Code = "no_data"       // data are missing or stale: nothing shrinks
-	CodeZeroData     Code = "zero_data"     // zero is reported while HAProxy has sessions: treated as missing
-	CodeAbsurdData   Code = "absurd_data"   // numbers that cannot be: treated as missing
-	CodeInconsistent Code = "inconsistent"  // the sources contradict each other (Little's law)
-	CodeDataBack     Code = "data_back"     // the data may be believed again
-	CodeNoDataLong   Code = "no_data_long"  // no data for more than five minutes
-	CodeNodeLost     Code = "node_lost"     // a node with workers is gone: its share is put elsewhere
-	CodeFlapping     Code = "flapping"      // more reversals within an hour than the budget
+	CodeGrow        Code = "grow"          // more workers are wanted
+	CodeShrink      Code = "shrink"        // fewer workers are wanted
+	CodeStart       Code = "start"         // first sight or restart: the present number is taken over
+	CodeAtMax       Code = "at_max"        // more would be needed than may be had
+	CodeHoldOrder   Code = "hold_order"    // an operator's hold: nothing changes
+	CodePin         Code = "pin"           // an operator's fixed number
+	CodeReserve     Code = "reserve"       // announced load is provided for
+	CodeReserveDone Code = "reserve_done"  // the announced load came and went: released early
+	CodeReserveOver Code = "reserve_over"  // the reservation has expired
+	CodeReserveNo   Code = "reserve_no"    // the reservation cannot be given
+	CodeGuard       Code = "collapse"      // arrivals fell off a cliff: everything is held
+	CodeGuardLonger Code = "collapse_on"   // the hold is extended because errors last
+	CodeGuardOver   Code = "collapse_over" // traffic is back, or the time is over
+	CodeFutile      Code = "futile"        // more workers brought no throughput: a dependency is slow
+	CodeFutileProbe Code = "futile_probe"  // more workers are tried again
+	CodeFutileOver  Code = "futile_over"   // the dependency answers again
+	CodeNoData      Code = "hold_no_data"  // data are missing or stale: nothing shrinks
+	CodeZeroData    Code = "hold_zero"     // zero is reported while HAProxy has sessions: treated as missing
+	CodeAbsurdData  Code = "hold_absurd"   // numbers that cannot be: treated as missing
+	CodeDataBack    Code = "data_back"     // the data may be believed again
+	CodeNoDataLong  Code = "no_data_long"  // no data for more than five minutes
+	CodeNodeLost    Code = "node_lost"     // a node with workers is gone: its share is put elsewhere
+	CodeFlapping    Code = "flapping"      // more reversals within an hour than the budget
 )
 
 // The steps of a trace and the rules that limited it.
@@ -111,4 +115,19 @@ type OrderState struct {
 	Why   string `json:"why,omitempty"`
 	// Workers is what it asks for now.
 	Workers int `json:"workers,omitempty"`
+}
+
+// sentence says the steps for a person.
+func (t *Trace) sentence() string {
+	var b strings.Builder
+	for i, s := range t.Steps {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %.4g", strings.ReplaceAll(string(s.Rule), "_", " "), s.Workers)
+	}
+	if t.Limit != "" {
+		fmt.Fprintf(&b, " (without %s %d)", strings.ReplaceAll(string(t.Limit), "_", " "), t.Without)
+	}
+	return b.String()
 }
