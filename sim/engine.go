@@ -42,9 +42,8 @@ func Run(p Params, tr *Trace, seed uint64, policy Policy) (*Result, error) {
 	if err := tr.Check(); err != nil {
 		return nil, err
 	}
-	if tr.Nodes > 0 {
-		p.Nodes = tr.Nodes
-	}
+	perNode := p.nodes(tr.Nodes)
+	p.Nodes, p.PerNode = len(perNode), perNode
 	for _, l := range tr.Lost {
 		if l.Node < 0 || l.Node >= p.Nodes {
 			return nil, fmt.Errorf("trace %s loses node %d; there are nodes 0 to %d", tr.Name, l.Node, p.Nodes-1)
@@ -61,7 +60,7 @@ func Run(p Params, tr *Trace, seed uint64, policy Policy) (*Result, error) {
 }
 
 func newEngine(p Params, tr *Trace, seed uint64, scaler Scaler) *engine {
-	e := &engine{p: p, tr: tr, requests: newRequests(p, tr, seed), fleet: newFleet(p.Nodes, p.perNode(p.Nodes)), scaler: scaler}
+	e := &engine{p: p, tr: tr, requests: newRequests(p, tr, seed), fleet: newFleet(p.PerNode), scaler: scaler}
 	if l, ok := scaler.(Local); ok {
 		e.local = l.Local()
 	}
@@ -93,7 +92,7 @@ func (e *engine) run() {
 	for s := range e.tr.Seconds() {
 		e.factor, e.cap = e.tr.factor(s), e.tr.limit(s)
 		e.nodes(float64(s))
-		if s%every == 0 {
+		if s > 0 && s%every == 0 {
 			e.decide(s)
 		}
 		e.until(float64(s + 1))
@@ -253,16 +252,18 @@ func (e *engine) decide(s int) {
 	if d.PerNode == nil {
 		want = max(e.p.MinWorkers, min(want, e.p.MaxWorkers))
 		e.fleet.spread(want)
-	} else {
-		for i, w := range d.PerNode {
-			if n := &e.fleet.nodes[i]; i < len(e.fleet.nodes) && w >= 0 && n.up {
-				n.target = min(w, n.max)
-			}
+	}
+	for i := range e.fleet.nodes {
+		n := &e.fleet.nodes[i]
+		if i < len(d.PerNode) && d.PerNode[i] >= 0 && n.up {
+			n.target = min(d.PerNode[i], n.max)
 		}
+		n.out = i < len(d.Out) && d.Out[i]
 	}
 	for i := range e.fleet.nodes {
 		e.fleet.carryOut(e.now, e.p.WarmUp, i)
 	}
+	e.feed()
 	e.rec.decision(e.now, want, d)
 }
 

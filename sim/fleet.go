@@ -2,7 +2,9 @@ package sim
 
 // node is the app's workers on one machine. A worker is starting, ready (idle or busy) or draining (busy, and gone afterwards).
 type node struct {
-	up       bool
+	up bool
+	// out: its workers are not in service, as those of a parked server.
+	out      bool
 	max      int
 	target   int
 	starting int
@@ -17,6 +19,14 @@ type node struct {
 }
 
 func (n *node) idle() int { return n.ready - (n.busy - n.draining) }
+
+// free is how many requests it can take now.
+func (n *node) free() int {
+	if n.out {
+		return 0
+	}
+	return n.idle()
+}
 
 // live is what the target counts.
 func (n *node) live() int { return n.ready + n.starting }
@@ -48,10 +58,10 @@ type fleet struct {
 	paid, paidAt float64
 }
 
-func newFleet(nodes, perNode int) *fleet {
-	f := &fleet{nodes: make([]node, nodes)}
-	for i := range f.nodes {
-		f.nodes[i] = node{up: true, max: perNode}
+func newFleet(perNode []int) *fleet {
+	f := &fleet{nodes: make([]node, len(perNode))}
+	for i, most := range perNode {
+		f.nodes[i] = node{up: true, max: most}
 	}
 	return f
 }
@@ -76,7 +86,7 @@ func (f *fleet) pay(now float64) {
 func (f *fleet) freest() int {
 	best, most := -1, 0
 	for i := range f.nodes {
-		if idle := f.nodes[i].idle(); idle > most {
+		if idle := f.nodes[i].free(); idle > most {
 			best, most = i, idle
 		}
 	}

@@ -20,6 +20,8 @@ type Params struct {
 	Nodes      int `json:"nodes"`
 	MinWorkers int `json:"min_workers"`
 	MaxWorkers int `json:"max_workers"`
+	// PerNode is how many workers each node can hold, where that is not the same for all; its length is Nodes then.
+	PerNode []int `json:"per_node,omitempty"`
 	// Unmeasured is the time at the beginning that no figure counts.
 	Unmeasured float64 `json:"unmeasured"`
 	// Initial is the number of workers that are ready at the beginning; 0 is what the first rate needs.
@@ -56,8 +58,31 @@ func (p Params) Check() error {
 			return fmt.Errorf("%s is %v; allowed is %v to %v", f.name, f.value, f.from, f.to)
 		}
 	}
+	sum := 0
+	for _, n := range p.PerNode {
+		if n < 1 {
+			return fmt.Errorf("a node holds %d workers; allowed is 1 and more", n)
+		}
+		sum += n
+	}
+	if p.PerNode != nil && (len(p.PerNode) != p.Nodes || sum < p.MaxWorkers) {
+		return fmt.Errorf("%d nodes that hold %v workers cannot hold %d", p.Nodes, p.PerNode, p.MaxWorkers)
+	}
 	return nil
 }
 
-// perNode is how many workers one of n nodes can hold.
-func (p Params) perNode(n int) int { return (p.MaxWorkers + n - 1) / n }
+// nodes are the nodes' maxima: a trace may replace the number of nodes, which are equal then.
+func (p Params) nodes(replaced int) []int {
+	if replaced == 0 && len(p.PerNode) == p.Nodes {
+		return p.PerNode
+	}
+	n := p.Nodes
+	if replaced > 0 {
+		n = replaced
+	}
+	out := make([]int, n)
+	for i := range out {
+		out[i] = (p.MaxWorkers + n - 1) / n
+	}
+	return out
+}

@@ -107,6 +107,8 @@ type Decision struct {
 	Workers int
 	// PerNode is the wanted number by node, or nil. A value below 0 leaves the node as it is.
 	PerNode []int
+	// Out tells which nodes' workers are not to take requests, or nil for none.
+	Out []bool
 	// Why is the reason for a person, kept when the number changes.
 	Why string
 	// Alarms are the alarms that stand now.

@@ -134,6 +134,12 @@ func (o *Outcome) ratios() {
 	}
 }
 
+// Hopeless tells that on a trace even the oracle's mean share of slow requests is above 10 %: a dependency is too slow, or the fleet
+// too small. Means over all traces are better read without it.
+func (o *Outcome) Hopeless(trace string) bool {
+	return o.Mean(OracleName, trace, nil).SlowShare > 0.1
+}
+
 // Mean is the mean figures of several runs of one policy.
 type Mean struct {
 	Policy string `json:"policy"`

@@ -34,6 +34,7 @@ var table = map[string][]string{
 	"sim":               {},
 	"sim/ours":          {"core", "core/sizing", "sim"},
 	"sim/peers":         {"sim"},
+	"sim/report":        {"sim"},
 	"sim/traces":        {"sim"},
 	"internal/hush":     {},
 	"internal/quiet":    {},
