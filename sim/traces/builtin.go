@@ -174,24 +174,24 @@ func mixA(s *shape) { mix(s, 600, 1500) }
 
 func mixB(s *shape) { mix(s, 800, 1900) }
 
-// mix is random levels of 3 to 20 min, reached by steps or ramps, and random bursts of two to three and a half times the load.
+// mix is random levels of 5 to 25 min, reached by steps or ramps, and random bursts of 1.8 to three times the load.
 func mix(s *shape, top, most float64) {
 	rate := s.between(100, top)
 	for at := 0; at < len(s.Rate); {
 		next := s.between(100, top)
-		ramp := s.moment(1, 240)
-		if s.r.Float64() < 0.4 {
+		ramp := s.moment(10, 300)
+		if s.r.Float64() < 0.25 {
 			ramp = 1
 		}
-		end := at + s.moment(180, 1200)
+		end := at + s.moment(300, 1500)
 		for i := at; i < min(end, len(s.Rate)); i++ {
 			s.Rate[i] = rate + (next-rate)*math.Min(1, float64(i-at+1)/float64(ramp))
 		}
 		rate, at = next, end
 	}
-	for at := s.moment(300, 1800); at < len(s.Rate); at += s.moment(900, 3000) {
-		up := s.moment(5, 60)
-		s.times(at, at+up+s.moment(60, 600), s.between(2, 3.5), up, s.moment(5, 60))
+	for at := s.moment(300, 1800); at < len(s.Rate); at += s.moment(1500, 3600) {
+		up := s.moment(15, 90)
+		s.times(at, at+up+s.moment(120, 480), s.between(1.8, 3), up, s.moment(15, 90))
 	}
 	s.noise(0.05, 5)
 	s.most(most)
