@@ -10,6 +10,8 @@ type Params struct {
 	// Service is the mean service time in seconds, CV its coefficient of variation (lognormal; 0 for constant).
 	Service float64 `json:"service"`
 	CV      float64 `json:"cv"`
+	// Exponential makes service times exponential instead, whatever CV says: what the formulas of M/M/c are about.
+	Exponential bool `json:"exponential,omitempty"`
 	// SLO is the response time in seconds above which a request is slow.
 	SLO float64 `json:"slo"`
 	// QueueTimeout is how long a request waits before it gets a 503.

@@ -11,16 +11,18 @@ type request struct{ at, service float64 }
 // requests makes the requests of a trace: a Poisson process whose rate changes every second, and lognormal service times. They
 // depend on trace, parameters and seed alone.
 type requests struct {
-	random    *rand.Rand
-	rate      []float64
-	second    int
-	now       float64
-	mu, sigma float64
-	constant  bool
+	random      *rand.Rand
+	rate        []float64
+	second      int
+	now         float64
+	mu, sigma   float64
+	mean        float64
+	constant    bool
+	exponential bool
 }
 
 func newRequests(p Params, t *Trace, seed uint64) *requests {
-	r := &requests{random: rand.New(rand.NewPCG(seed, 0x7469646567617465)), rate: t.Rate, constant: p.CV == 0}
+	r := &requests{random: rand.New(rand.NewPCG(seed, 0x7469646567617465)), rate: t.Rate, mean: p.Service, constant: p.CV == 0, exponential: p.Exponential}
 	// A lognormal with mean m and CV v has sigma^2 = ln(1+v^2) and mu = ln m - sigma^2/2.
 	s2 := math.Log(1 + p.CV*p.CV)
 	r.sigma, r.mu = math.Sqrt(s2), math.Log(p.Service)-s2/2
@@ -46,8 +48,11 @@ func (r *requests) next() request {
 }
 
 func (r *requests) serviceTime() float64 {
-	if r.constant {
-		return math.Exp(r.mu)
+	switch {
+	case r.exponential:
+		return r.mean * r.random.ExpFloat64()
+	case r.constant:
+		return r.mean
 	}
 	return math.Exp(r.mu + r.sigma*r.random.NormFloat64())
 }
