@@ -29,7 +29,7 @@ type recorder struct {
 func newRecorder(p Params, tr *Trace, seed uint64) *recorder {
 	n := tr.Seconds()
 	return &recorder{p: p, tr: tr, result: Result{
-		Trace: tr.Name, Seed: seed, Recovery: -1,
+		Trace: tr.Name, About: tr.About, Seed: seed, Recovery: -1,
 		Series: Series{
 			Arrivals: make([]int32, n), Slow: make([]int32, n), Ready: make([]int32, n), Starting: make([]int32, n),
 			Draining: make([]int32, n), Queued: make([]int32, n), Demand: make([]float32, n),

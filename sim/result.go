@@ -3,6 +3,7 @@ package sim
 // Result is one run in figures. Requests count by the time of their arrival; what arrived in the unmeasured beginning does not.
 type Result struct {
 	Trace  string `json:"trace"`
+	About  string `json:"about,omitempty"`
 	Policy string `json:"policy"`
 	Seed   uint64 `json:"seed"`
 	// Hours is the measured time.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,9 +107,23 @@ func simulate(cmd *cobra.Command, o simulateOptions) error {
 			}
 		}
 	}
+	if o.report != "" {
+		if info, err := os.Stat(filepath.Dir(o.report)); err != nil || !info.IsDir() {
+			return usageError{fmt.Errorf("--report %s is not allowed: its folder must exist", o.report)}
+		}
+	}
 	outcome, err := suite.Run(cmd.Context())
 	if err != nil {
 		return err
+	}
+	if o.report != "" {
+		var page bytes.Buffer
+		if err := report.HTML(&page, outcome); err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.report, page.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
 	}
 	return print(cmd.OutOrStdout(), outcome)
 }
