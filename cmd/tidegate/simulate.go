@@ -150,7 +150,7 @@ func (o simulateOptions) suite(cmd *cobra.Command) (sim.Suite, error) {
 }
 
 // params are the model's and the app's policy, from the flags and the configuration file.
-func (o simulateOptions) params(cmd *cobra.Command) (sim.Params, core.AppPolicy, error) {
+func (o *simulateOptions) params(cmd *cobra.Command) (sim.Params, core.AppPolicy, error) {
 	p := sim.DefaultParams()
 	p.Service, p.CV, p.WarmUp, p.SLO, p.Nodes = o.service.Seconds(), o.cv, o.warmUp.Seconds(), o.slo.Seconds(), o.nodes
 	low, high, ok := strings.Cut(o.workers, "..")
@@ -184,7 +184,7 @@ func (o simulateOptions) params(cmd *cobra.Command) (sim.Params, core.AppPolicy,
 }
 
 // configured takes the policy of an app from a configuration file, and the fleet from its servers.
-func (o simulateOptions) configured(cmd *cobra.Command, p *sim.Params) (core.AppPolicy, error) {
+func (o *simulateOptions) configured(cmd *cobra.Command, p *sim.Params) (core.AppPolicy, error) {
 	c, err := conf.LoadController(o.config)
 	if err != nil {
 		return core.AppPolicy{}, err
@@ -219,6 +219,9 @@ func (o simulateOptions) configured(cmd *cobra.Command, p *sim.Params) (core.App
 		p.MaxWorkers = min(p.MaxWorkers, app.MaxWorkers)
 	}
 	p.MinWorkers = max(1, app.MinWorkers)
+	if !cmd.Flags().Changed("tick") {
+		o.tick = max(time.Second, c.Tick.Round(time.Second))
+	}
 	if cmd.Flags().Changed("slo") {
 		app.Sizing.SLO = o.slo
 	} else if app.Sizing.SLO > 0 {
