@@ -203,6 +203,42 @@ func TestWorkersWarmUpAreCancelledAndPaid(t *testing.T) {
 	}
 }
 
+func TestTheWorkersOrderedLastAreCancelledFirst(t *testing.T) {
+	p := DefaultParams()
+	p.MinWorkers, p.MaxWorkers, p.Nodes, p.Initial, p.Unmeasured, p.WarmUp = 1, 10, 1, 2, 0, 30
+	wanted := map[int]int{10: 5, 15: 8, 20: 5}
+	want := 2
+	mustRun(t, p, level(60, 0), 1, ask(1, func(o *Observation) Decision {
+		if n, ok := wanted[int(o.Now)]; ok {
+			want = n
+		}
+		if o.Now == 41 && o.Ready() != 5 {
+			t.Errorf("%d workers are ready; the three ordered first should be", o.Ready())
+		}
+		return Decision{Workers: want}
+	}))
+}
+
+// The integrals over time and the sums over requests are the same, as in Little's law.
+func TestIntegralsAndSumsAgree(t *testing.T) {
+	p := fixed(18)
+	p.QueueTimeout = 1000
+	var busy, waiting, queue, service float64
+	tr := level(400, 200)
+	for s := 300; s < 400; s++ {
+		tr.Rate[s] = 0 // so that all are answered at the end
+	}
+	mustRun(t, p, tr, 1, ask(1, func(o *Observation) Decision {
+		for _, s := range o.Seconds {
+			busy, waiting, queue, service = busy+s.Busy, waiting+s.Waiting, queue+s.Queue, service+s.Service
+		}
+		return Decision{Workers: 18}
+	}))
+	if queue < 10 || math.Abs(waiting/queue-1) > 1e-9 || math.Abs(busy/service-1) > 1e-9 {
+		t.Errorf("integrals: %v waiting, %v busy; sums: %v in the queue, %v in service", waiting, busy, queue, service)
+	}
+}
+
 func TestAWorkerThatLeavesFinishesItsRequest(t *testing.T) {
 	p := fixed(2)
 	p.MinWorkers, p.Service, p.CV, p.QueueTimeout, p.SLO = 1, 20, 0, 100, 60

@@ -79,7 +79,7 @@ func TestTheCoreSeesWhatTheModelShows(t *testing.T) {
 		t.Errorf("the orders are %+v", app.Orders)
 	}
 	o.Missing = true
-	if app := s.observation(o).Apps[0]; app.Traffic.Known || app.Servers[0].Pool.BusyKnown || !app.Servers[0].Pool.Known {
+	if app := s.observation(o).Apps[0]; !reflect.DeepEqual(app.Traffic, core.TrafficObs{}) || app.Servers[0].Pool.BusyKnown || !app.Servers[0].Pool.Known {
 		t.Errorf("without metrics it sees %+v", app)
 	}
 }
