@@ -42,6 +42,14 @@ func mustRun(t *testing.T, p Params, tr *Trace, seed uint64, policy Policy) *Res
 	return r
 }
 
+// long marks a test that takes seconds, and a minute or more under the race detector.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() || raced {
+		t.Skip("takes long; it runs without -short and -race")
+	}
+}
+
 // fixed is a fleet of n workers from the beginning to the end.
 func fixed(n int) Params {
 	p := DefaultParams()
@@ -50,15 +58,13 @@ func fixed(n int) Params {
 }
 
 func TestMeanWaitIsThatOfErlangC(t *testing.T) {
+	long(t)
 	for _, row := range []struct {
 		workers int
 		erlangs float64
 		seconds int
 	}{{8, 6.4, 60000}, {24, 20.4, 25000}, {110, 100, 8000}} {
 		for _, exponential := range []bool{true, false} {
-			if testing.Short() && !exponential {
-				continue
-			}
 			p := fixed(row.workers)
 			p.QueueTimeout, p.Exponential = 3600, exponential
 			waited, served := 0.0, 0
@@ -79,6 +85,7 @@ func TestMeanWaitIsThatOfErlangC(t *testing.T) {
 }
 
 func TestServiceTimesHaveTheirMeanAndVariation(t *testing.T) {
+	long(t)
 	for _, cv := range []float64{0, 0.5, 1, 2} {
 		p := DefaultParams()
 		p.CV = cv

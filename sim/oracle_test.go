@@ -24,6 +24,7 @@ func TestTheOraclesPlanLooksAheadByTheWarmUp(t *testing.T) {
 }
 
 func TestTheOracleIsTheCheapestOfItsKind(t *testing.T) {
+	long(t)
 	p := DefaultParams()
 	p.Unmeasured = 60
 	tr := level(1500, 200)

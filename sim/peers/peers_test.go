@@ -12,8 +12,8 @@ import (
 // play runs policies on built-in traces with the protocol's parameters and one seed.
 func play(t *testing.T, policies []sim.Policy, names ...string) *sim.Outcome {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("takes some seconds")
+	if testing.Short() || raced {
+		t.Skip("takes long; it runs without -short and -race")
 	}
 	s := sim.Suite{Params: sim.DefaultParams(), Seeds: []uint64{1}, Policies: policies}
 	for _, n := range names {
