@@ -20,8 +20,8 @@ const (
 	spare     = 1.03
 	panicFor  = 60
 	panicLoad = 2
-	// restartFloor is for how many seconds after a start the number found is the floor, at least.
-	restartFloor = 240
+	// restartWindows is for how many windows after a start the number found is the floor, at least.
+	restartWindows = 4.0 / 3
 	// reversal is how soon a change in the other direction counts as one.
 	reversal = 600
 )
@@ -65,7 +65,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current, StepWindow
 	case frozen != "":
 		return current, StepNoShrink
-	case s.Now-s.Memory.Since.Unix() < int64(math.Max(restartFloor, math.Max(p.Window.Seconds(), s.Lead))):
+	case s.Now-s.Memory.Since.Unix() < int64(math.Max(restartWindows*p.Window.Seconds(), s.Lead)):
 		return current, StepRestart
 	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || s.panicking():
 		return current, StepPanic
