@@ -66,8 +66,8 @@ func TestControllerDefaults(t *testing.T) {
 	if got, want := shop.Policy.Latency, (core.LatencyPolicy{Requests: 15, Threshold: 500 * time.Millisecond, Breaches: 3, Quiet: 300 * time.Second}); got != want {
 		t.Errorf("latency defaults %+v, want those of the 2011 script %+v", got, want)
 	}
-	if shop.Policy.Busy.DownWindow != 10*time.Minute || shop.Policy.Busy.Target != 0.6 || shop.Policy.Busy.UpWindow != 5*time.Second {
-		t.Errorf("busy_ratio %+v", shop.Policy.Busy)
+	if shop.Policy.Sizing.Down.Window != 10*time.Minute || shop.Policy.Sizing.Busy.Target != 0.6 || shop.Policy.Sizing.Busy.Window != 5*time.Second {
+		t.Errorf("busy_ratio %+v", shop.Policy.Sizing.Busy)
 	}
 	if shop.Servers[1].WarmURL != "http://10.0.0.2:8001/warm" || old.Servers[1].WarmURL != "http://10.0.0.2:8101/up" || old.Servers[0].WarmURL != "" {
 		t.Errorf("warm-up URLs %q %q %q", shop.Servers[1].WarmURL, old.Servers[1].WarmURL, old.Servers[0].WarmURL)

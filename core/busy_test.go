@@ -46,7 +46,7 @@ func TestBusyRatioGrowsFastAndShrinksSlowly(t *testing.T) {
 
 func TestWorkersStayUntilThoseThatReplaceThemAreReady(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"))
-	p.Busy.Fill = 0.75
+	p.Fill = 0.75
 	w := newWorld(t, p)
 	a := w.serving("a", 3)
 	w.turn()
@@ -66,12 +66,12 @@ func TestWorkersStayUntilThoseThatReplaceThemAreReady(t *testing.T) {
 
 func TestWhenAllAreBusyHalfAsManyAgainAreAskedFor(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
-	p.Busy.Target = 0.9
+	p.Sizing.Busy.Target = 0.9
 	w := newWorld(t, p)
 	w.serving("a", 4).busy = 4
 	w.serving("b", 4).busy = 4
 	w.turn()
-	if got := w.m.Apps["shop"].Busy.Workers; got != 12 {
+	if got := w.m.Apps["shop"].Sizing.Workers; got != 12 {
 		t.Fatalf("8 of 8 busy at a target of 0.9: %d workers are wanted, want 12", got)
 	}
 }

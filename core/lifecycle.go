@@ -37,7 +37,7 @@ func (pr *proposal) to(t *turn, phase Phase) {
 
 // lifecycle proposes the next step of each server from what was just observed.
 func (t *turn) lifecycle() []proposal {
-	var out []proposal
+	out := make([]proposal, 0, len(t.servers))
 	for i := range t.servers {
 		v := &t.servers[i]
 		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known {
@@ -250,10 +250,11 @@ func (t *turn) parkStep(v *view, pr *proposal) {
 	inWeb := t.p.Web && (!t.o.Web.Known || t.o.Web.Weights[v.p.Name] > 0)
 	switch {
 	case !t.p.Proxied:
+		if v.m.Phase.InService() {
+			t.leave(v, pr)
+			return
+		}
 		if inWeb && v.m.Phase != PhaseParked {
-			if v.m.Phase.InService() {
-				t.leave(v, pr)
-			}
 			return
 		}
 		pr.to(t, PhaseParked)

@@ -14,7 +14,7 @@ const minute = time.Minute
 //
 //   - whatever takes capacity away while the data are bad (a hold),
 //   - a server leaving when no more than MinServers would be left in service,
-//   - workers leaving, alone or with their server, before those that are to stay are ready in the wanted number (busy_ratio):
+//   - workers leaving, alone or with their server, before those that are to stay are ready in the wanted number (all strategies that size in workers):
 //     while load moves from one server to others, the others come first,
 //   - more than MaxOut of the capacity leaving within a minute (a single step is always allowed when nothing left before).
 func (t *turn) limit(proposals []proposal) []Action {
@@ -84,7 +84,7 @@ func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 
 // surplus of ready workers over the wanted number, on servers that are to stay; without a wanted number there is no end to it.
 func (t *turn) surplus() float64 {
-	if t.p.Strategy != BusyRatio {
+	if t.result == nil {
 		return math.Inf(1)
 	}
 	ready := 0
@@ -93,7 +93,7 @@ func (t *turn) surplus() float64 {
 			ready += v.o.Pool.Ready
 		}
 	}
-	return float64(ready - t.m.Busy.Workers)
+	return float64(ready - t.result.Workers)
 }
 
 func (l *limiter) refuse(out float64, leaves bool) string {
@@ -108,7 +108,10 @@ func (l *limiter) refuse(out float64, leaves bool) string {
 
 // inOrder sorts actions so that what adds capacity is carried out before what takes it away.
 func inOrder(actions []Action) []Action {
-	var out []Action
+	if len(actions) < 2 {
+		return actions
+	}
+	out := make([]Action, 0, len(actions))
 	for _, shrink := range []bool{false, true} {
 		for _, a := range actions {
 			if (a.Kind == Drain || a.Kind == Park) == shrink {

@@ -21,7 +21,7 @@ func TestTheLastHealthyServerStays(t *testing.T) {
 
 func TestAHoldStopsWhatWasDecidedBefore(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
-	p.MaxOut, p.Busy.DownShare = 0.3, 1
+	p.MaxOut, p.Sizing.Down.Share = 0.3, 1
 	w := newWorld(t, p)
 	for _, s := range p.Servers {
 		w.serving(s.Name, 4)
@@ -60,8 +60,8 @@ func TestBadNewsNeverShrinks(t *testing.T) {
 			if !w.has(c.code) {
 				t.Fatalf("no %s among %v", c.code, w.reasons)
 			}
-			if w.servers["a"].ready+w.servers["b"].ready != 8 || w.inService() != 2 || w.m.Apps["shop"].Busy.Workers != 8 {
-				t.Fatalf("shrank: %v, wanted %d", w.log, w.m.Apps["shop"].Busy.Workers)
+			if w.servers["a"].ready+w.servers["b"].ready != 8 || w.inService() != 2 || w.m.Apps["shop"].Sizing.Workers != 8 {
+				t.Fatalf("shrank: %v, wanted %d", w.log, w.m.Apps["shop"].Sizing.Workers)
 			}
 		})
 	}
@@ -85,12 +85,12 @@ func TestBadNewsNeverShrinks(t *testing.T) {
 
 func TestLimiterPacesWhatLeaves(t *testing.T) {
 	p := policy(BusyRatio, managed("a"), managed("b"), managed("c"), managed("d"))
-	p.MaxOut, p.Busy.DownShare = 0.3, 1
+	p.MaxOut, p.Sizing.Down.Share = 0.3, 1
 	w := newWorld(t, p)
 	for _, s := range p.Servers {
 		w.serving(s.Name, 4)
 	}
-	w.turns(30)
+	w.turns(45)
 	if n := w.inService(); n < 3 {
 		t.Fatalf("%d of 4 in service within a minute of the first leaving, at most 30 %% may go", n)
 	}

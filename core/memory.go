@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // Memory is what Decide keeps from one turn to the next. It is plain data: the controller saves it before it acts, so a
@@ -18,7 +20,7 @@ type AppMemory struct {
 	Since   time.Time               `json:"since"`
 	Servers map[string]ServerMemory `json:"servers"`
 	Latency LatencyMemory           `json:"latency"`
-	Busy    BusyMemory              `json:"busy"`
+	Sizing  sizing.Memory           `json:"sizing"`
 	// Activity is the time of the last scaling decision.
 	Activity time.Time `json:"activity"`
 	// Hold is the hold or alarm reported last, so that it is reported once.
@@ -33,24 +35,8 @@ type AppMemory struct {
 
 // LatencyMemory is the latency strategy's: the last response times and the breaches in a row.
 type LatencyMemory struct {
-	Recent   []time.Duration `json:"recent,omitempty"`
+	Recent   []time.Duration `json:"-"`
 	Breaches int             `json:"breaches"`
-}
-
-// BusyMemory is the busy_ratio strategy's.
-type BusyMemory struct {
-	// Workers is the wanted number for the whole app, 0 before the first decision.
-	Workers int `json:"workers"`
-	// Demand is the recent demand in workers; Needs the needs that shrinking looks back on.
-	Demand   []Point   `json:"demand,omitempty"`
-	Needs    []Point   `json:"needs,omitempty"`
-	LastDown time.Time `json:"last_down"`
-}
-
-// Point is a number at a time.
-type Point struct {
-	At    time.Time `json:"at"`
-	Value float64   `json:"value"`
 }
 
 // OutPoint is an amount of capacity (workers) that left at a time.
@@ -108,19 +94,8 @@ func (m Memory) clone() Memory {
 	for name, a := range m.Apps {
 		a.Servers = maps.Clone(a.Servers)
 		a.Latency.Recent = slices.Clone(a.Latency.Recent)
-		a.Busy.Demand = slices.Clone(a.Busy.Demand)
-		a.Busy.Needs = slices.Clone(a.Busy.Needs)
 		a.Out = slices.Clone(a.Out)
 		out.Apps[name] = a
 	}
 	return out
-}
-
-// since drops the points older than cut; the slice is in order of time.
-func since(points []Point, cut time.Time) []Point {
-	i := 0
-	for i < len(points) && points[i].At.Before(cut) {
-		i++
-	}
-	return points[i:]
 }

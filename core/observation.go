@@ -1,6 +1,10 @@
 package core
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/core/sizing"
+)
 
 // Observation is everything one turn knows.
 type Observation struct {
@@ -8,6 +12,8 @@ type Observation struct {
 	// Problem is what keeps tidegate itself from working safely (its state cannot be saved): nothing shrinks meanwhile.
 	Problem string   `json:"problem,omitempty"`
 	Apps    []AppObs `json:"apps"`
+	// Nodes are the machines, as far as they are known.
+	Nodes []NodeObs `json:"nodes,omitempty"`
 }
 
 // AppObs is what was seen of one app.
@@ -17,6 +23,21 @@ type AppObs struct {
 	Proxy   ProxyObs    `json:"proxy"`
 	Web     WebObs      `json:"web"`
 	Servers []ServerObs `json:"servers"`
+	// Backlog is the message queue that the app's workers consume, if there is one.
+	Backlog *sizing.Backlog `json:"backlog,omitempty"`
+	// Orders are all holds, pins and reservations in force or to come.
+	Orders []sizing.Order `json:"orders,omitempty"`
+}
+
+// NodeObs is one machine.
+type NodeObs struct {
+	Name string `json:"name"`
+	// Up: it can serve. A node that is not up has lost its workers.
+	Up bool `json:"up"`
+	// Capacity is how many workers it can hold, 0 for unknown. CPU and Memory are the shares in use, 0..1, -1 for unknown.
+	Capacity int     `json:"capacity,omitempty"`
+	CPU      float64 `json:"cpu"`
+	Memory   float64 `json:"memory"`
 }
 
 // TrafficObs is what HAProxy's SPOE messages told. Known is false when neither a heartbeat nor a request came in time.
@@ -25,8 +46,20 @@ type TrafficObs struct {
 	// Rate is arrivals per second, Errors the share of recent completions that failed (0..1).
 	Rate   float64 `json:"rate"`
 	Errors float64 `json:"errors"`
+	// Age is how old the newest of these data are.
+	Age time.Duration `json:"-"`
+	// Seconds are the complete seconds since the last observation, oldest first, bounded by the observer.
+	Seconds []sizing.Second `json:"seconds,omitempty"`
+	// InFlight counts the requests in the backend, queued ones included, Queued those in its queue; used where HAProxy's own
+	// state (ProxyObs) is not known.
+	InFlight int `json:"in_flight,omitempty"`
+	Queued   int `json:"queued,omitempty"`
+	// P50, P95 and P99 are of queue, connect and response time together. They are reported, never decided on.
+	P50 time.Duration `json:"-"`
+	P95 time.Duration `json:"-"`
+	P99 time.Duration `json:"-"`
 	// Responses are the server response times since the last observation, oldest first, bounded by the observer.
-	Responses []time.Duration `json:"responses,omitempty"`
+	Responses []time.Duration `json:"-"`
 }
 
 // ProxyObs is the backend as HAProxy reports it now.
@@ -80,11 +113,13 @@ type ProxyServerObs struct {
 
 // PoolObs is the app's workers on the server's node as its agent reports them.
 type PoolObs struct {
-	Known    bool `json:"known"`
-	Total    int  `json:"total"`
-	Ready    int  `json:"ready"`
-	Starting int  `json:"starting"`
-	Draining int  `json:"draining"`
+	Known bool `json:"known"`
+	// Age is how old the report is.
+	Age      time.Duration `json:"-"`
+	Total    int           `json:"total"`
+	Ready    int           `json:"ready"`
+	Starting int           `json:"starting"`
+	Draining int           `json:"draining"`
 	// BusyKnown: the app's request marks can be counted, so Busy means something.
 	BusyKnown bool `json:"busy_known"`
 	// Busy is the mean number of busy workers over the last second or so.

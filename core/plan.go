@@ -1,5 +1,7 @@
 package core
 
+import "github.com/tidegate/tidegate/core/sizing"
+
 // Plan is what one turn wants done.
 type Plan struct {
 	Apps []AppPlan `json:"apps"`
@@ -7,21 +9,29 @@ type Plan struct {
 
 // AppPlan is the plan of one app.
 type AppPlan struct {
-	Name    string         `json:"name"`
+	Name string `json:"name"`
+	// Workers is the wanted number of workers in service.
+	Workers int            `json:"workers"`
 	Targets []ServerTarget `json:"targets"`
 	// Actions are the next steps, in the order in which they are to be carried out.
 	Actions []Action `json:"actions,omitempty"`
 	// Web is the wanted nginx upstream in policy order; nil leaves nginx as it is.
 	Web     []WebServer `json:"web,omitempty"`
 	Reasons []Reason    `json:"reasons,omitempty"`
+	// Sizing is how the wanted number of workers came about; nil for noop and latency.
+	Sizing *sizing.Result `json:"sizing,omitempty"`
 }
 
 // ServerTarget is where a server is heading and where it stands.
 type ServerTarget struct {
-	Server  string `json:"server"`
-	Serve   bool   `json:"serve"`
-	Workers int    `json:"workers"`
-	Phase   Phase  `json:"phase"`
+	Server string `json:"server"`
+	// Serve and Workers are where it is heading.
+	Serve   bool `json:"serve"`
+	Workers int  `json:"workers"`
+	// Run is how many workers it is to run now: what it was told, or is told in this turn. On the way to Workers it waits until
+	// others are ready to take over.
+	Run   int   `json:"run"`
+	Phase Phase `json:"phase"`
 }
 
 // WebServer is a server's wanted weight in nginx; 0 is down.
@@ -61,8 +71,8 @@ type Action struct {
 	Why string `json:"why"`
 }
 
-// Code is the closed set of reasons.
-type Code string
+// Code is the closed set of reasons; those of package sizing belong to it.
+type Code = sizing.Code
 
 // The reason codes.
 const (
@@ -71,8 +81,6 @@ const (
 	CodeFloor       Code = "floor"        // fewer servers than the minimum
 	CodeGrowLatency Code = "grow_latency" // average response time above the threshold, often enough in a row
 	CodeShrinkQuiet Code = "shrink_quiet" // no scaling for the quiet period
-	CodeGrowBusy    Code = "grow_busy"    // workers busier than the target
-	CodeShrinkBusy  Code = "shrink_busy"  // workers less busy than the target for the whole window
 	CodeAtMax       Code = "at_max"       // more would be needed than may be had
 	CodeWarmFailed  Code = "warm_failed"  // the warm-up request failed: the server stays out
 	CodeStartFailed Code = "start_failed" // a server did not come into service in time and was sent back

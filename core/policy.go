@@ -1,15 +1,24 @@
 package core
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/core/sizing"
+)
 
 // Strategy names what sizes an app.
-type Strategy string
+type Strategy = sizing.Strategy
 
-// The strategies. Noop observes and changes nothing.
+// The strategies. Noop observes and changes nothing, Latency brings in and takes out whole servers, the others size the app
+// in workers (package sizing).
 const (
-	Noop      Strategy = "noop"
-	Latency   Strategy = "latency"
-	BusyRatio Strategy = "busy_ratio"
+	Noop      = sizing.Noop
+	Latency   = sizing.Latency
+	BusyRatio = sizing.BusyRatio
+	RPSRatio  = sizing.RPSRatio
+	Queue     = sizing.Queue
+	Schedule  = sizing.Schedule
+	Erlang    = sizing.Erlang
 )
 
 // Policy is what the operator wants, already validated.
@@ -27,11 +36,16 @@ type AppPolicy struct {
 	Servers []ServerPolicy `json:"servers"`
 	// MinServers is the least number of servers in service, at least 1.
 	MinServers int `json:"min_servers"`
-	// MinWorkers and MaxWorkers bound the app's workers in service (busy_ratio).
+	// MinWorkers and MaxWorkers bound the app's workers in service (all strategies but noop and latency).
 	MinWorkers int           `json:"min_workers"`
 	MaxWorkers int           `json:"max_workers"`
 	Latency    LatencyPolicy `json:"latency"`
-	Busy       BusyPolicy    `json:"busy_ratio"`
+	// Sizing is for all strategies that size in workers; its Strategies, MinWorkers and MaxWorkers are filled in by Decide.
+	Sizing sizing.Policy `json:"sizing"`
+	// Also are further strategies; with Strategy, the safest of all wins. Latency can only stand alone.
+	Also []Strategy `json:"also,omitempty"`
+	// Fill is how full the servers in service are planned (share of their MaxWorkers) before another one is taken in.
+	Fill float64 `json:"fill"`
 	// Weight is the HAProxy weight of a server with its full number of workers, 1..256.
 	Weight int `json:"weight"`
 	// Ramp is the share of the weight, in percent, in each turn after a server became ready; the last is 100.
@@ -56,10 +70,12 @@ type ServerPolicy struct {
 	// Initial is applied when tidegate has no memory of the server: "up", "down", or "" for as it is seen.
 	Initial string `json:"initial"`
 	// Managed: a node agent steers its workers, between MinWorkers and MaxWorkers in service and ParkedWorkers when parked.
-	Managed       bool `json:"managed"`
-	MinWorkers    int  `json:"min_workers"`
-	MaxWorkers    int  `json:"max_workers"`
-	ParkedWorkers int  `json:"parked_workers"`
+	Managed bool `json:"managed"`
+	// Node is the machine it runs on, "" when nobody said.
+	Node          string `json:"node,omitempty"`
+	MinWorkers    int    `json:"min_workers"`
+	MaxWorkers    int    `json:"max_workers"`
+	ParkedWorkers int    `json:"parked_workers"`
 	// Warm: a warm-up request must succeed before the server gets traffic.
 	Warm bool `json:"warm"`
 }
@@ -71,17 +87,4 @@ type LatencyPolicy struct {
 	Threshold time.Duration `json:"threshold"`
 	Breaches  int           `json:"breaches"`
 	Quiet     time.Duration `json:"quiet"`
-}
-
-// BusyPolicy sizes an app by busy workers against Target (share of workers that may be busy).
-type BusyPolicy struct {
-	Target float64 `json:"target"`
-	// UpWindow: growth follows the mean demand of this time. DownWindow: shrinking follows the highest need of this time.
-	UpWindow   time.Duration `json:"up_window"`
-	DownWindow time.Duration `json:"down_window"`
-	// DownEvery and DownShare: at most this share of the workers (at least one) leaves per DownEvery.
-	DownEvery time.Duration `json:"down_every"`
-	DownShare float64       `json:"down_share"`
-	// Fill is how full the servers in service are planned (share of their MaxWorkers) before another one is taken in.
-	Fill float64 `json:"fill"`
 }

@@ -3,6 +3,8 @@ package core
 import (
 	"testing"
 	"time"
+
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // world is a fake of what Decide observes, so that whole lives of servers can be walked in a table test. Whether the steps
@@ -196,8 +198,11 @@ func policy(strategy Strategy, servers ...ServerPolicy) AppPolicy {
 		Name: "shop", Strategy: strategy, Proxied: true, Servers: servers, MinServers: 1, MinWorkers: 1, Weight: 100, Ramp: []int{10, 50, 100},
 		DrainDeadline: time.Minute, StartDeadline: 10 * time.Second, RetryAfter: 30 * time.Second, MaxOut: 1, ErrorStorm: 0.5,
 		Latency: LatencyPolicy{Requests: 5, Threshold: 500 * time.Millisecond, Breaches: 3, Quiet: 60 * time.Second},
-		Busy:    BusyPolicy{Target: 0.7, UpWindow: 3 * time.Second, DownWindow: 20 * time.Second, DownEvery: 5 * time.Second, DownShare: 0.25, Fill: 1},
+		Sizing:  sizing.Default(), Fill: 1,
 	}
+	p.Sizing.Busy = sizing.BusyPolicy{Target: 0.7, Window: 3 * time.Second}
+	p.Sizing.LeadTime = 5 * time.Second
+	p.Sizing.Down = sizing.DownPolicy{Window: 15 * time.Second, Every: 5 * time.Second, Share: 0.25, Tolerance: 0.06}
 	for _, s := range servers {
 		p.MaxWorkers += s.MaxWorkers
 	}

@@ -1,0 +1,123 @@
+package sizing
+
+import (
+	"math"
+	"slices"
+)
+
+// Growth is how much the app's arrivals have grown over one lead time, learned over the last hour.
+type Growth struct {
+	// Samples are ratios, one every ten seconds, oldest first; Factor is what is provided for.
+	Samples []float32 `json:"samples,omitempty"`
+	Factor  float64   `json:"factor"`
+	At      int64     `json:"at"`
+}
+
+const (
+	priorGrowth = 1.2
+	// mostLearned bounds the factor: what grows more than that within a lead time is a case for a reservation.
+	mostLearned = 4
+	// growthShare of the lead times of the last hour grew by no more than Factor, so that one burst within the hour is provided
+	// for until the hour is over.
+	growthShare = 0.98
+)
+
+// learn adds a sample: the highest ten of the last lead time against the minute before it.
+func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
+	if g.Factor == 0 {
+		g.Factor = priorGrowth
+	}
+	if now-g.At < 10 {
+		return
+	}
+	g.At = now
+	span := max(1, int(math.Ceil(lead/10)))
+	var space [hourTens]float64
+	recent := h.tens(span, 0, space[:0])
+	most := 0.0
+	for _, v := range recent {
+		most = math.Max(most, v)
+	}
+	before := h.tens(6, span, space[:0])
+	if len(before) < 3 || most <= 0 {
+		return
+	}
+	start := mean(before)
+	if start <= 0 {
+		return
+	}
+	g.Samples = append(g.Samples, float32(math.Min(10, most/start)))
+	if k := len(g.Samples) - hourTens; k > 0 {
+		g.Samples = g.Samples[:copy(g.Samples, g.Samples[k:])]
+	}
+	g.Factor = math.Max(least, math.Min(mostLearned, g.quantile()))
+}
+
+// quantile mixes the samples with the prior, which is worth five minutes of them.
+func (g *Growth) quantile() float64 {
+	sorted := make([]float32, len(g.Samples), len(g.Samples)+1)
+	copy(sorted, g.Samples)
+	slices.Sort(sorted)
+	q := float64(sorted[min(len(sorted)-1, int(growthShare*float64(len(sorted))))])
+	trust := math.Min(1, float64(len(sorted))/30)
+	return trust*q + (1-trust)*priorGrowth
+}
+
+func mean(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// Lead is the app's lead time: from an order to its first good answer.
+type Lead struct {
+	// Samples are seconds, the newest 20, oldest first.
+	Samples []float32 `json:"samples,omitempty"`
+	// Ordered is the number ordered last that was more than was ready, since At; 0 for none.
+	Ordered int   `json:"ordered,omitempty"`
+	At      int64 `json:"at,omitempty"`
+}
+
+const (
+	keptLeads = 20
+	// mostLead ends the wait for an order that never comes.
+	mostLead = 600
+)
+
+// order notes that more is wanted than is ready.
+func (l *Lead) order(workers int, now int64) {
+	if l.Ordered == 0 {
+		l.Ordered, l.At = workers, now
+	}
+}
+
+// see notes what is ready.
+func (l *Lead) see(ready, wanted int, now int64) {
+	switch {
+	case l.Ordered == 0:
+	case ready >= l.Ordered:
+		l.Samples = append(l.Samples, float32(math.Max(1, float64(now-l.At))))
+		if k := len(l.Samples) - keptLeads; k > 0 {
+			l.Samples = l.Samples[:copy(l.Samples, l.Samples[k:])]
+		}
+		l.Ordered = 0
+	case wanted < l.Ordered || now-l.At > mostLead:
+		l.Ordered = 0
+	}
+}
+
+// seconds is the ninth tenth of what was learned, or what the policy says until three orders have come true, with one turn of
+// the loop added by the caller's own observations.
+func (l *Lead) seconds(prior float64) float64 {
+	if len(l.Samples) < 3 {
+		return prior
+	}
+	sorted := slices.Clone(l.Samples)
+	slices.Sort(sorted)
+	return float64(sorted[min(len(sorted)-1, int(0.9*float64(len(sorted))))])
+}
