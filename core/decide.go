@@ -19,6 +19,7 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 		seen[o.Apps[i].Name] = &o.Apps[i]
 	}
 	plan := Plan{Apps: make([]AppPlan, 0, len(p.Apps))}
+	var space scratch
 	for i := range p.Apps {
 		ap := &p.Apps[i]
 		am, known := old.Apps[ap.Name]
@@ -33,7 +34,7 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 		if !known {
 			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		out, am := decideApp(ap, am, obs, &o)
+		out, am := decideApp(ap, am, obs, &o, &space)
 		plan.Apps = append(plan.Apps, out)
 		next.Apps[ap.Name] = am
 	}
@@ -60,6 +61,14 @@ type turn struct {
 	result  *sizing.Result
 	// nodes holds the nodes that are not up.
 	nodes map[string]bool
+	space *scratch
+}
+
+// scratch is memory that one app's turn leaves for the next one's.
+type scratch struct {
+	servers   []view
+	proposals []proposal
+	nodes     []sizing.Node
 }
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
@@ -71,8 +80,8 @@ type view struct {
 	foreign bool
 }
 
-func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan, AppMemory) {
-	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m}
+func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {
+	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m, space: space}
 	for _, n := range all.Nodes {
 		if !n.Up && n.Name != "" {
 			if t.nodes == nil {
@@ -157,7 +166,7 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // meet pairs policy, observation and memory of each server, gives servers seen for the first time their initial state,
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
-	t.servers = make([]view, 0, len(t.p.Servers))
+	t.servers = t.space.servers[:0]
 	for i := range t.p.Servers {
 		sp := &t.p.Servers[i]
 		v := view{p: sp, o: t.seen(i, sp.Name)}
@@ -169,6 +178,7 @@ func (t *turn) meet() {
 		}
 		t.servers = append(t.servers, v)
 	}
+	t.space.servers = t.servers
 }
 
 // seen is what was observed of a server: mostly it stands where the policy has it.

@@ -36,6 +36,7 @@ func (t *turn) sizingObs() sizing.Observation {
 	if t.o.Proxy.Known {
 		o.InFlight, o.Queued = float64(t.o.Proxy.Current), float64(t.o.Proxy.Queued)
 	}
+	o.Nodes = t.space.nodes[:0]
 	for i := range t.servers {
 		v := &t.servers[i]
 		if !v.p.Managed || v.foreign || !v.met {
@@ -55,6 +56,7 @@ func (t *turn) sizingObs() sizing.Observation {
 		}
 		o.Nodes = append(o.Nodes, n)
 	}
+	t.space.nodes = o.Nodes
 	return o
 }
 
