@@ -63,6 +63,7 @@ type shared struct {
 	maxServers              int
 	budget                  *window.Budget
 	backendKind, serverKind *window.Sketches
+	wall                    wall
 }
 
 // backend is what a meter knows of one backend. mu guards all; it is held for about 100 ns by a sample, and for some ten
@@ -77,6 +78,7 @@ type backend struct {
 	gone          bool  // forgotten by the meter, and empty
 	counted       bool  // the counters give the arrivals
 	countedSecond int64 // when they were last seen
+	silences      []silence
 	sketch        window.Sketch
 	timings       *window.Recent[timing]
 	servers       map[string]*server
@@ -223,11 +225,12 @@ func (b *backend) count(now time.Time, sec int64, boot string, c Counters, heart
 	if !c.Known || boot == "" {
 		return
 	}
+	since := b.hear(sec, boot)
 	n := b.totals.observe(now, boot, c, heartbeat)
 	if !b.counted {
-		b.counted, b.countedSecond = true, sec
+		b.counted, b.countedSecond, since = true, sec, sec
 	}
-	b.seconds.Spread(min(b.countedSecond, sec), sec, n)
+	b.seconds.Spread(since, sec, n)
 	b.seconds.Begin(sec)
 	b.countedSecond = max(b.countedSecond, sec)
 }
