@@ -157,26 +157,34 @@ type nodeAdapter struct {
 	client *agent.Client
 }
 
-func (n nodeAdapter) Report(ctx context.Context) (map[string]core.PoolObs, error) {
+func (n nodeAdapter) Report(ctx context.Context) (control.NodeReport, error) {
+	out := control.NodeReport{CPU: -1, Memory: -1, Pools: map[string]core.PoolObs{}}
 	r, err := n.client.Report(ctx)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if r.Node != n.name {
-		return nil, fmt.Errorf("the agent calls itself %q, the configuration calls it %q: is the url right?", r.Node, n.name)
+		return out, fmt.Errorf("the agent calls itself %q, the configuration calls it %q: is the url right?", r.Node, n.name)
 	}
-	out := map[string]core.PoolObs{}
+	if r.Host.Known {
+		out.CPU = r.Host.CPUBusy
+		if r.Host.MemTotal > 0 {
+			out.Memory = 1 - float64(r.Host.MemAvailable)/float64(r.Host.MemTotal)
+		}
+	}
 	var problems []error
 	for name, a := range r.Apps {
-		out[name] = core.PoolObs{
-			Known: a.WorkersKnown, BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting, Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
+		out.Capacity += a.Max
+		out.Pools[name] = core.PoolObs{
+			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting,
+			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
 		}
 		if !a.WorkersKnown {
 			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))
 		}
 	}
 	if len(problems) > 0 && len(problems) == len(r.Apps) {
-		return nil, errors.Join(problems...)
+		return out, errors.Join(problems...)
 	}
 	return out, nil
 }
@@ -192,6 +200,7 @@ type trafficAdapter struct {
 	server *spoa.Server
 	meter  *spoa.Meter
 	errors map[string]*errorShare
+	feeds  map[string]*feed
 }
 
 // errorShare remembers the counts of a few turns, for the share of errors among recent completions.
@@ -224,12 +233,16 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 		share := t.errors[b.Name]
 		if share == nil {
 			share = &errorShare{}
-			t.errors[b.Name] = share
+			t.errors[b.Name], t.feeds[b.Name] = share, &feed{cursor: spoa.FromStart}
 		}
 		r := control.TrafficReport{
-			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued,
+			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, P99: b.P99, InFlight: b.InFlight, Queued: b.Queued,
 			Errors: share.add(b.Completions+b.NoResponse, b.Errors+b.NoResponse),
 		}
+		f := t.feeds[b.Name]
+		var seconds []spoa.Second
+		seconds, f.cursor = t.meter.Seconds(now, b.Name, f.cursor)
+		r.Seconds = f.take(now, b, seconds)
 		for _, s := range b.Samples {
 			if s.Response >= 0 {
 				r.Responses = append(r.Responses, s.Response)
@@ -240,6 +253,7 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 	for name := range t.errors {
 		if _, ok := out[name]; !ok {
 			delete(t.errors, name)
+			delete(t.feeds, name)
 		}
 	}
 	return out
