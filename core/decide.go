@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/core/sizing"
@@ -13,15 +14,16 @@ import (
 func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 	old := m.clone()
 	next := Memory{Apps: make(map[string]AppMemory, len(p.Apps))}
-	seen := make(map[string]AppObs, len(o.Apps))
-	for _, a := range o.Apps {
-		seen[a.Name] = a
+	seen := make(map[string]*AppObs, len(o.Apps))
+	for i := range o.Apps {
+		seen[o.Apps[i].Name] = &o.Apps[i]
 	}
-	var plan Plan
-	for _, ap := range p.Apps {
+	plan := Plan{Apps: make([]AppPlan, 0, len(p.Apps))}
+	for i := range p.Apps {
+		ap := &p.Apps[i]
 		am, known := old.Apps[ap.Name]
-		obs, observed := seen[ap.Name]
-		if !observed {
+		obs := seen[ap.Name]
+		if obs == nil {
 			if known {
 				next.Apps[ap.Name] = am
 			}
@@ -31,7 +33,7 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 		if !known {
 			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		out, am := decideApp(ap, am, obs, o)
+		out, am := decideApp(ap, am, obs, &o)
 		plan.Apps = append(plan.Apps, out)
 		next.Apps[ap.Name] = am
 	}
@@ -47,8 +49,8 @@ func seed(name string) uint64 {
 
 // turn is the work of one app in one turn.
 type turn struct {
-	p       AppPolicy
-	o       AppObs
+	p       *AppPolicy
+	o       *AppObs
 	now     time.Time
 	problem string
 	m       AppMemory
@@ -62,14 +64,14 @@ type turn struct {
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
 type view struct {
-	p       ServerPolicy
-	o       ServerObs
+	p       *ServerPolicy
+	o       *ServerObs
 	m       ServerMemory
 	met     bool
 	foreign bool
 }
 
-func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, AppMemory) {
+func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan, AppMemory) {
 	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m}
 	for _, n := range all.Nodes {
 		if !n.Up && n.Name != "" {
@@ -95,16 +97,34 @@ func decideApp(p AppPolicy, m AppMemory, o AppObs, all Observation) (AppPlan, Ap
 		plan.Actions = t.limit(t.lifecycle())
 		plan.Web = t.web()
 	}
-	t.m.Servers = make(map[string]ServerMemory, len(t.servers))
+	t.keep()
+	plan.Targets = make([]ServerTarget, 0, len(t.servers))
 	for i := range t.servers {
 		v := &t.servers[i]
-		if v.met {
-			t.m.Servers[v.p.Name] = v.m
-		}
 		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
 	return plan, t.m
+}
+
+// keep remembers the servers of the policy, and forgets others.
+func (t *turn) keep() {
+	if t.m.Servers == nil {
+		t.m.Servers = make(map[string]ServerMemory, len(t.servers))
+	}
+	for i := range t.servers {
+		if v := &t.servers[i]; v.met {
+			t.m.Servers[v.p.Name] = v.m
+		}
+	}
+	if len(t.m.Servers) <= len(t.servers) {
+		return
+	}
+	for name := range t.m.Servers {
+		if !slices.ContainsFunc(t.servers, func(v view) bool { return v.p.Name == name }) {
+			delete(t.m.Servers, name)
+		}
+	}
 }
 
 func (t *turn) reason(code Code, server string, numbers map[string]float64, format string, args ...any) {
@@ -114,12 +134,10 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // meet pairs policy, observation and memory of each server, gives servers seen for the first time their initial state,
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
-	obs := make(map[string]ServerObs, len(t.o.Servers))
-	for _, s := range t.o.Servers {
-		obs[s.Name] = s
-	}
-	for _, sp := range t.p.Servers {
-		v := view{p: sp, o: obs[sp.Name]}
+	t.servers = make([]view, 0, len(t.p.Servers))
+	for i := range t.p.Servers {
+		sp := &t.p.Servers[i]
+		v := view{p: sp, o: t.seen(i, sp.Name)}
 		v.m, v.met = t.m.Servers[sp.Name]
 		if !v.met {
 			t.firstSight(&v)
@@ -128,6 +146,19 @@ func (t *turn) meet() {
 		}
 		t.servers = append(t.servers, v)
 	}
+}
+
+// seen is what was observed of a server: mostly it stands where the policy has it.
+func (t *turn) seen(i int, name string) *ServerObs {
+	if i < len(t.o.Servers) && t.o.Servers[i].Name == name {
+		return &t.o.Servers[i]
+	}
+	for k := range t.o.Servers {
+		if t.o.Servers[k].Name == name {
+			return &t.o.Servers[k]
+		}
+	}
+	return &ServerObs{Name: name}
 }
 
 // firstSight waits until the server's present state is known, then takes the initial state from the policy or, without

@@ -37,7 +37,7 @@ func (pr *proposal) to(t *turn, phase Phase) {
 
 // lifecycle proposes the next step of each server from what was just observed.
 func (t *turn) lifecycle() []proposal {
-	var out []proposal
+	out := make([]proposal, 0, len(t.servers))
 	for i := range t.servers {
 		v := &t.servers[i]
 		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known {

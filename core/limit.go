@@ -108,7 +108,10 @@ func (l *limiter) refuse(out float64, leaves bool) string {
 
 // inOrder sorts actions so that what adds capacity is carried out before what takes it away.
 func inOrder(actions []Action) []Action {
-	var out []Action
+	if len(actions) < 2 {
+		return actions
+	}
+	out := make([]Action, 0, len(actions))
 	for _, shrink := range []bool{false, true} {
 		for _, a := range actions {
 			if (a.Kind == Drain || a.Kind == Park) == shrink {

@@ -62,7 +62,7 @@ func (s *State) futility(r *Result) int {
 	}
 	switch {
 	case f.Workers == 0:
-		if s.slower() && s.saturated() {
+		if s.slower() && s.saturated() && (f.Cap == 0 || f.Probing) {
 			*f = Futile{Workers: s.Ready, Throughput: x, At: s.Now, Cap: f.Cap, Since: f.Since, Probe: f.Probe, Probing: f.Probing}
 		}
 	case !s.slower() || !s.saturated():
@@ -76,6 +76,10 @@ func (s *State) futility(r *Result) int {
 		}
 	case s.Now-f.Arrived >= settleSeconds:
 		s.judge(r, x)
+	}
+	if f.Cap == 0 && f.Arrived > 0 {
+		// Until the new workers' effect is known no more are ordered.
+		return s.Memory.Workers
 	}
 	return s.cap(r)
 }

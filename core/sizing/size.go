@@ -125,7 +125,9 @@ func (s *State) want(r *Result, bad Code) (want, lasting float64, frozen Code) {
 			want = float64(limit)
 			s.limit(StepFutility, want)
 		}
-		r.alarm(CodeFutile)
+		if m.Futile.Cap > 0 {
+			r.alarm(CodeFutile)
+		}
 	}
 	s.bounds(r, &want)
 	switch {
@@ -231,9 +233,9 @@ func (s *State) settle(r *Result, want, lasting float64, frozen Code) {
 		next = target
 	case target > current:
 		next, rule = s.grow(current, target)
-	case m.Futile.Cap > 0 && !m.Futile.Probing && target < current && s.Now-d.LastDown >= int64(s.Policy.Down.Every.Seconds()/2):
-		// What is of no use goes at double speed, whatever waits.
-		next = max(target, current-max(1, int(2*s.Policy.Down.Share*float64(current))))
+	case frozen == "" && m.Futile.Cap > 0 && !m.Futile.Probing && target < current && s.Now-d.LastDown >= int64(s.Policy.Down.Every.Seconds()/2):
+		// What is of no use goes at double speed, whatever waits; what is only on its way goes at once.
+		next = max(target, min(int(s.Ready), current-max(1, int(2*s.Policy.Down.Share*float64(current)))))
 	default:
 		next, rule = s.shrink(current, want, frozen)
 	}
