@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/core"
-	"github.com/tidegate/tidegate/core/sizing"
 )
 
 const day = 24 * time.Hour
@@ -23,25 +22,21 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	p := &a.Policy
 	p.Name = s.name(key+".name", raw.Name)
 	s.unique(seen, "app name", key+".name", raw.Name)
-	p.Strategy = core.Strategy(s.oneOf(key+".strategy", raw.Strategy, string(core.BusyRatio), string(core.Noop), string(core.Latency), string(core.BusyRatio)))
 	p.Proxied, p.Web = raw.Backend != "", raw.Upstream != nil
-	if !p.Proxied && !p.Web {
-		s.fail(key, "", "an app needs haproxy_backend, nginx_upstream or both")
-	}
 	if p.Proxied {
 		s.name(key+".haproxy_backend", raw.Backend)
 		s.unique(seen, "HAProxy backend", key+".haproxy_backend", raw.Backend)
-		if c.HAProxy == nil {
+		if c.HAProxy == nil && !s.policyOnly {
 			s.fail(key+".haproxy_backend", raw.Backend, "nothing, as long as there is no section `haproxy` with the runtime API's socket")
 		}
 	}
 	if p.Web {
 		a.Upstream = s.upstream(key+".nginx_upstream", raw.Upstream, seen)
-		if c.Nginx == nil {
+		if c.Nginx == nil && !s.policyOnly {
 			s.fail(key+".nginx_upstream", raw.Upstream.Name, "nothing, as long as there is no section `nginx` with the include file")
 		}
 	}
-	s.strategy(key, raw, p)
+	s.sizing(key, raw, &a)
 	p.Weight = s.int(key+".weight", raw.Weight, 100, 1, 256)
 	p.Ramp = s.ramp(key+".ramp", raw.Ramp)
 	p.DrainDeadline = s.duration(key+".drain_deadline", raw.DrainDeadline, time.Minute, 0, day)
@@ -55,14 +50,17 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	names, addrs := map[string]string{}, map[string]string{}
 	for i := range raw.Servers {
 		sk := fmt.Sprintf("%s.servers[%d]", key, i)
-		srv, sp := s.server(sk, &raw.Servers[i], raw.Warmup, key, nodes)
+		srv, sp := s.server(sk, &raw.Servers[i], raw, key, nodes)
 		s.unique(names, "server name", sk+".name", srv.Name)
 		s.unique(addrs, "server address", sk+".address", srv.Address)
 		a.Servers = append(a.Servers, srv)
 		p.Servers = append(p.Servers, sp)
 	}
+	if !p.Proxied && !p.Web && !allManaged(p) {
+		s.fail(key, "", "haproxy_backend, nginx_upstream or both; without them every server must have a `node`, whose agent steers the workers")
+	}
 	s.sizes(key, raw, p)
-	s.needs(key, p, c)
+	s.strategies(key, raw, &a, c)
 	return a
 }
 
@@ -75,27 +73,6 @@ func (s *source) upstream(key string, raw *rawUpstream, seen map[string]string) 
 	}
 	s.unique(seen, "nginx upstream", key+".name", raw.Name)
 	return u
-}
-
-func (s *source) strategy(key string, raw *rawApp, p *core.AppPolicy) {
-	l, lk := raw.Latency, key+".latency"
-	p.Latency = core.LatencyPolicy{
-		Requests:  s.int(lk+".requests", l.Requests, 15, 1, 10000),
-		Threshold: s.duration(lk+".threshold", l.Threshold, 500*time.Millisecond, time.Millisecond, time.Hour),
-		Breaches:  s.int(lk+".breaches", l.Breaches, 3, 1, 10000),
-		Quiet:     s.duration(lk+".quiet", l.Quiet, 300*time.Second, time.Second, day),
-	}
-	b, bk := raw.BusyRatio, key+".busy_ratio"
-	p.Sizing = sizing.Default()
-	z := &p.Sizing
-	z.Busy = sizing.BusyPolicy{
-		Target: s.share(bk+".target", b.Target, z.Busy.Target, false),
-		Window: s.duration(bk+".up_window", b.UpWindow, z.Busy.Window, 0, time.Hour),
-	}
-	z.Down.Window = s.duration(bk+".down_window", b.DownWindow, z.Down.Window, time.Second, day)
-	z.Down.Every = s.duration(bk+".down_every", b.DownEvery, z.Down.Every, time.Second, day)
-	z.Down.Share = s.share(bk+".down_share", b.DownShare, z.Down.Share, false)
-	p.Fill = s.share(bk+".fill", b.Fill, 0.75, false)
 }
 
 func (s *source) ramp(key string, raw []int) []int {
@@ -114,18 +91,26 @@ func (s *source) ramp(key string, raw []int) []int {
 	return raw
 }
 
-func (s *source) server(key string, raw *rawServer, warm *rawWarmup, appKey string, nodes map[string]bool) (Server, core.ServerPolicy) {
+func (s *source) server(key string, raw *rawServer, app *rawApp, appKey string, nodes map[string]bool) (Server, core.ServerPolicy) {
+	warm := app.Warmup
 	srv := Server{
 		Name:     s.name(key+".name", raw.Name),
 		Node:     raw.Node,
 		AlwaysUp: raw.AlwaysUp,
 	}
-	if strings.HasPrefix(raw.Address, "unix:") {
+	consumer := app.Backend == "" && app.Upstream == nil && warm == nil
+	switch {
+	case raw.Address == "" && (s.policyOnly || consumer):
+		// Nobody connects to it.
+	case strings.HasPrefix(raw.Address, "unix:"):
 		srv.Address = s.socket(key+".address", raw.Address, "")
-	} else {
+	default:
 		srv.Address = s.hostPort(key+".address", raw.Address, false)
 	}
-	if raw.Node != "" && !nodes[raw.Node] {
+	if raw.Node != "" {
+		s.name(key+".node", raw.Node)
+	}
+	if raw.Node != "" && !nodes[raw.Node] && (!s.policyOnly || len(nodes) > 0) {
 		s.fail(key+".node", raw.Node, "the name of one of `nodes`")
 	}
 	s.warmup(key, appKey, raw, warm, &srv)
@@ -166,6 +151,8 @@ func (s *source) warmup(key, appKey string, raw *rawServer, warm *rawWarmup, srv
 		}
 		switch {
 		case raw.WarmupURL != "":
+		case raw.Address == "" && s.policyOnly:
+			srv.WarmURL = warm.Path
 		case strings.HasPrefix(raw.Address, "unix:"):
 			s.fail(key+".address", raw.Address, "host:port, or a warmup_url of its own, when the app has a warm-up")
 		default:
@@ -185,20 +172,4 @@ func (s *source) sizes(key string, raw *rawApp, p *core.AppPolicy) {
 	}
 	p.MinWorkers = s.int(key+".min_workers", raw.MinWorkers, p.MinServers, 1, max(1, sum))
 	p.MaxWorkers = s.int(key+".max_workers", raw.MaxWorkers, sum, p.MinWorkers, max(p.MinWorkers, sum))
-}
-
-// needs checks that a strategy has the sources it decides by.
-func (s *source) needs(key string, p *core.AppPolicy, c *Controller) {
-	switch p.Strategy {
-	case core.Latency:
-		if !p.Proxied || c.SPOA == nil {
-			s.fail(key+".strategy", string(p.Strategy), "latency only with haproxy_backend and a section `spoa`: the timings come from HAProxy's filter")
-		}
-	case core.BusyRatio:
-		for i, sp := range p.Servers {
-			if !sp.Managed {
-				s.fail(fmt.Sprintf("%s.servers[%d]", key, i), sp.Name, "a server with a `node`: busy_ratio counts workers that a node agent reports")
-			}
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,32 @@ type App struct {
 	Upstream   *Upstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// Backlog is where the length of the app's message queue is asked for, nil without a queue.
+	Backlog *Backlog
+	// Zones are the time zones of Policy.Sizing.Schedule, slot by slot; At applies them.
+	Zones []*time.Location
+}
+
+// At is the policy as it is to be decided by at a time: each slot of the schedule with its zone's distance from UTC at that time.
+func (a *App) At(now time.Time) core.AppPolicy {
+	p := a.Policy
+	if len(a.Zones) == 0 {
+		return p
+	}
+	p.Sizing.Schedule = slices.Clone(p.Sizing.Schedule)
+	for i, zone := range a.Zones {
+		_, offset := now.In(zone).Zone()
+		p.Sizing.Schedule[i].Offset = time.Duration(offset) * time.Second
+	}
+	return p
+}
+
+// Backlog tells the length of a message queue as JSON: from URL, or as printed by Command. It is asked for at most once per
+// Every, and waited for at most Timeout.
+type Backlog struct {
+	URL            string
+	Command        []string
+	Every, Timeout time.Duration
 }
 
 // Upstream is the app's nginx upstream.
@@ -81,6 +108,22 @@ func LoadController(file string) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := s.controller(&raw)
+	if err := s.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// LoadPolicy reads a controller configuration for decisions alone: nothing is contacted, so the sections haproxy, spoa, nginx and
+// nodes may be missing, tokens are not read, and addresses need not be given. What decides is checked as LoadController does.
+func LoadPolicy(file string) (*Controller, error) {
+	var raw rawController
+	s, err := open(file, &raw)
+	if err != nil {
+		return nil, err
+	}
+	s.policyOnly = true
 	c := s.controller(&raw)
 	if err := s.err(); err != nil {
 		return nil, err

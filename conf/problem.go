@@ -61,6 +61,8 @@ type source struct {
 	file     string
 	tree     *ast.File
 	problems Problems
+	// policyOnly: only what decides matters (LoadPolicy).
+	policyOnly bool
 }
 
 // open reads and parses a file and decodes it strictly into raw.

@@ -43,8 +43,9 @@ type rawNode struct {
 }
 
 type rawApp struct {
-	Name          string       `yaml:"name"`
-	Strategy      string       `yaml:"strategy"`
+	Name string `yaml:"name"`
+	// Strategy is one name or a list of names.
+	Strategy      any          `yaml:"strategy"`
 	Backend       string       `yaml:"haproxy_backend"`
 	Upstream      *rawUpstream `yaml:"nginx_upstream"`
 	MinServers    *int         `yaml:"min_servers"`
@@ -52,7 +53,21 @@ type rawApp struct {
 	MaxWorkers    *int         `yaml:"max_workers"`
 	StaleAfter    string       `yaml:"stale_after"`
 	Latency       rawLatency   `yaml:"latency"`
-	BusyRatio     rawBusy      `yaml:"busy_ratio"`
+	SLO           string       `yaml:"slo"`
+	LeadTime      string       `yaml:"lead_time"`
+	Erlang        rawErlang    `yaml:"erlang"`
+	BusyRatio     rawRatio     `yaml:"busy_ratio"`
+	RPSRatio      rawRatio     `yaml:"rps_ratio"`
+	Queue         rawQueue     `yaml:"queue"`
+	Schedule      []rawSlot    `yaml:"schedule"`
+	Backlog       *rawBacklog  `yaml:"backlog"`
+	Up            rawUp        `yaml:"up"`
+	Down          rawDown      `yaml:"down"`
+	Guard         rawGuard     `yaml:"collapse_guard"`
+	Futility      rawFutility  `yaml:"futility"`
+	Profile       rawProfile   `yaml:"profile"`
+	FlapBudget    *int         `yaml:"flap_budget"`
+	Fill          *float64     `yaml:"fill"`
 	Warmup        *rawWarmup   `yaml:"warmup"`
 	Weight        *int         `yaml:"weight"`
 	Ramp          []int        `yaml:"ramp"`
@@ -78,13 +93,69 @@ type rawLatency struct {
 	Quiet     string `yaml:"quiet"`
 }
 
-type rawBusy struct {
-	Target     *float64 `yaml:"target"`
-	UpWindow   string   `yaml:"up_window"`
-	DownWindow string   `yaml:"down_window"`
-	DownEvery  string   `yaml:"down_every"`
-	DownShare  *float64 `yaml:"down_share"`
-	Fill       *float64 `yaml:"fill"`
+type rawErlang struct {
+	MaxWait  *float64 `yaml:"max_wait"`
+	MaxLate  *float64 `yaml:"max_late"`
+	CV       *float64 `yaml:"service_cv"`
+	LoseNode *bool    `yaml:"lose_node"`
+	Reserve  *float64 `yaml:"reserve"`
+}
+
+type rawRatio struct {
+	Target *float64 `yaml:"target"`
+	Window string   `yaml:"window"`
+}
+
+type rawQueue struct {
+	Drain  string   `yaml:"drain"`
+	MaxAge string   `yaml:"max_age"`
+	Target *float64 `yaml:"target"`
+}
+
+type rawSlot struct {
+	Days    []string `yaml:"days"`
+	From    string   `yaml:"from"`
+	To      string   `yaml:"to"`
+	Workers *int     `yaml:"workers"`
+	Zone    string   `yaml:"zone"`
+}
+
+type rawBacklog struct {
+	URL     string   `yaml:"url"`
+	Command []string `yaml:"command"`
+	Every   string   `yaml:"every"`
+	Timeout string   `yaml:"timeout"`
+}
+
+type rawUp struct {
+	Every     string   `yaml:"every"`
+	Share     *float64 `yaml:"share"`
+	Step      *int     `yaml:"step"`
+	Tolerance *float64 `yaml:"tolerance"`
+}
+
+type rawDown struct {
+	Window    string   `yaml:"window"`
+	Every     string   `yaml:"every"`
+	Share     *float64 `yaml:"share"`
+	Tolerance *float64 `yaml:"tolerance"`
+}
+
+type rawGuard struct {
+	Off    *bool    `yaml:"off"`
+	Drop   *float64 `yaml:"drop"`
+	Hold   string   `yaml:"hold"`
+	Extend string   `yaml:"extend"`
+}
+
+type rawFutility struct {
+	Off   *bool  `yaml:"off"`
+	Probe string `yaml:"probe"`
+}
+
+type rawProfile struct {
+	On   *bool `yaml:"on"`
+	Days *int  `yaml:"days"`
 }
 
 type rawWarmup struct {

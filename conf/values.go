@@ -66,6 +66,25 @@ func (s *source) share(key string, value *float64, def float64, closed bool) flo
 	return *value
 }
 
+// number takes a number from least to most.
+func (s *source) number(key string, value *float64, def, least, most float64) float64 {
+	if value == nil {
+		return def
+	}
+	if v := *value; !(v >= least && v <= most) {
+		s.fail(key, strconv.FormatFloat(v, 'g', -1, 64), "a number from %v to %v", least, most)
+		return def
+	}
+	return *value
+}
+
+func choice(value *bool, def bool) bool {
+	if value == nil {
+		return def
+	}
+	return *value
+}
+
 var nameRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$`)
 
 func (s *source) name(key, value string) string {
@@ -140,7 +159,7 @@ func (s *source) httpURL(key, value string, unix bool) string {
 
 // token reads a secret from its file.
 func (s *source) token(key, file string) Secret {
-	if file == "" {
+	if file == "" || s.policyOnly {
 		return ""
 	}
 	if s.path(key, file, ""); !filepath.IsAbs(file) {

@@ -93,6 +93,9 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan,
 		}
 	}
 	plan := AppPlan{Name: p.Name, Sizing: t.result}
+	if t.result != nil {
+		plan.Workers = t.result.Workers
+	}
 	if p.Strategy != Noop {
 		plan.Actions = t.limit(t.lifecycle())
 		plan.Web = t.web()
@@ -101,6 +104,9 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan,
 	plan.Targets = make([]ServerTarget, 0, len(t.servers))
 	for i := range t.servers {
 		v := &t.servers[i]
+		if t.result == nil && v.m.Serve {
+			plan.Workers += v.m.Workers
+		}
 		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
@@ -174,6 +180,12 @@ func (t *turn) firstSight(v *view) {
 		serving = v.o.Proxy.Admin == AdminReady && v.o.Proxy.Weight > 0
 	case t.p.Web:
 		serving = t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
+	default:
+		// Workers that nobody sends requests to, as consumers of a message queue, serve as soon as they are ready.
+		if !v.o.Pool.Known {
+			return
+		}
+		serving = v.o.Pool.Ready > 0
 	}
 	v.met = true
 	v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}

@@ -250,10 +250,11 @@ func (t *turn) parkStep(v *view, pr *proposal) {
 	inWeb := t.p.Web && (!t.o.Web.Known || t.o.Web.Weights[v.p.Name] > 0)
 	switch {
 	case !t.p.Proxied:
+		if v.m.Phase.InService() {
+			t.leave(v, pr)
+			return
+		}
 		if inWeb && v.m.Phase != PhaseParked {
-			if v.m.Phase.InService() {
-				t.leave(v, pr)
-			}
 			return
 		}
 		pr.to(t, PhaseParked)

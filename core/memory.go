@@ -35,7 +35,7 @@ type AppMemory struct {
 
 // LatencyMemory is the latency strategy's: the last response times and the breaches in a row.
 type LatencyMemory struct {
-	Recent   []time.Duration `json:"recent,omitempty"`
+	Recent   []time.Duration `json:"-"`
 	Breaches int             `json:"breaches"`
 }
 

@@ -47,7 +47,7 @@ type TrafficObs struct {
 	Rate   float64 `json:"rate"`
 	Errors float64 `json:"errors"`
 	// Age is how old the newest of these data are.
-	Age time.Duration `json:"age,omitempty"`
+	Age time.Duration `json:"-"`
 	// Seconds are the complete seconds since the last observation, oldest first, bounded by the observer.
 	Seconds []sizing.Second `json:"seconds,omitempty"`
 	// InFlight counts the requests in the backend, queued ones included, Queued those in its queue; used where HAProxy's own
@@ -55,11 +55,11 @@ type TrafficObs struct {
 	InFlight int `json:"in_flight,omitempty"`
 	Queued   int `json:"queued,omitempty"`
 	// P50, P95 and P99 are of queue, connect and response time together. They are reported, never decided on.
-	P50 time.Duration `json:"p50,omitempty"`
-	P95 time.Duration `json:"p95,omitempty"`
-	P99 time.Duration `json:"p99,omitempty"`
+	P50 time.Duration `json:"-"`
+	P95 time.Duration `json:"-"`
+	P99 time.Duration `json:"-"`
 	// Responses are the server response times since the last observation, oldest first, bounded by the observer.
-	Responses []time.Duration `json:"responses,omitempty"`
+	Responses []time.Duration `json:"-"`
 }
 
 // ProxyObs is the backend as HAProxy reports it now.
@@ -115,7 +115,7 @@ type ProxyServerObs struct {
 type PoolObs struct {
 	Known bool `json:"known"`
 	// Age is how old the report is.
-	Age      time.Duration `json:"age,omitempty"`
+	Age      time.Duration `json:"-"`
 	Total    int           `json:"total"`
 	Ready    int           `json:"ready"`
 	Starting int           `json:"starting"`

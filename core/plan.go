@@ -10,14 +10,16 @@ type Plan struct {
 // AppPlan is the plan of one app.
 type AppPlan struct {
 	Name string `json:"name"`
-	// Sizing is how the wanted number of workers came about; nil for noop and latency.
-	Sizing  *sizing.Result `json:"sizing,omitempty"`
+	// Workers is the wanted number of workers in service.
+	Workers int            `json:"workers"`
 	Targets []ServerTarget `json:"targets"`
 	// Actions are the next steps, in the order in which they are to be carried out.
 	Actions []Action `json:"actions,omitempty"`
 	// Web is the wanted nginx upstream in policy order; nil leaves nginx as it is.
 	Web     []WebServer `json:"web,omitempty"`
 	Reasons []Reason    `json:"reasons,omitempty"`
+	// Sizing is how the wanted number of workers came about; nil for noop and latency.
+	Sizing *sizing.Result `json:"sizing,omitempty"`
 }
 
 // ServerTarget is where a server is heading and where it stands.

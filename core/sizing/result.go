@@ -100,7 +100,7 @@ type Result struct {
 	Before  int `json:"before"`
 	// Frozen tells that nothing may be removed now, whatever the number says (a hold, bad data, the guard).
 	Frozen Code    `json:"frozen,omitempty"`
-	Trace  Trace   `json:"trace"`
+	Trace  Trace   `json:"trace,omitzero"`
 	Events []Event `json:"events,omitempty"`
 	// Alarms are the states a person should look at, as long as they last, sorted.
 	Alarms []Code `json:"alarms,omitempty"`

@@ -58,7 +58,9 @@ type Options struct {
 // DefaultApp sizes the app of the demo: quicker than a production setting, so that two minutes show everything.
 const DefaultApp = `    strategy: busy_ratio
     min_workers: 2
-    busy_ratio: {target: 0.65, up_window: 1s, down_window: 12s, down_every: 4s, down_share: 0.34, fill: 0.75}
+    busy_ratio: {target: 0.65, window: 1s}
+    down: {window: 12s, every: 4s, share: 0.34}
+    lead_time: 3s
     max_out_per_minute: 1
 `
 

@@ -16,7 +16,10 @@ import (
 
 const quickBusy = `    strategy: busy_ratio
     min_workers: 1
-    busy_ratio: {target: 0.6, up_window: 2s, down_window: 6s, down_every: 2s, down_share: 0.5, fill: 1}
+    busy_ratio: {target: 0.6, window: 2s}
+    down: {window: 6s, every: 2s, share: 0.5}
+    lead_time: 2s
+    fill: 1
     max_out_per_minute: 1
     ramp: [25, 100]
 `

@@ -21,7 +21,10 @@ import (
 const steadyBusy = `    strategy: busy_ratio
     min_servers: 2
     min_workers: 4
-    busy_ratio: {target: 0.6, up_window: 2s, down_window: 4s, down_every: 1s, down_share: 0.5, fill: 1}
+    busy_ratio: {target: 0.6, window: 2s}
+    down: {window: 4s, every: 1s, share: 0.5}
+    lead_time: 2s
+    fill: 1
     max_out_per_minute: 1
     ramp: [100]
     stale_after: 3s
