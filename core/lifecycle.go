@@ -40,7 +40,7 @@ func (t *turn) lifecycle() []proposal {
 	out := make([]proposal, 0, len(t.servers))
 	for i := range t.servers {
 		v := &t.servers[i]
-		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known {
+		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known || t.held && !t.restoring(v) {
 			continue
 		}
 		pr := proposal{index: i, next: v.m}
