@@ -36,10 +36,10 @@ func (f *fake) Status() (Status, bool) {
 	}
 	return *f.status, true
 }
-func (f *fake) Alive() error             { return f.alive }
-func (f *fake) Ready() error             { return f.ready }
-func (f *fake) Reload() error            { f.reloadCount++; return f.reload }
-func (f *fake) Orders() []Order          { return f.orders }
+func (f *fake) Alive() error    { return f.alive }
+func (f *fake) Ready() error    { return f.ready }
+func (f *fake) Reload() error   { f.reloadCount++; return f.reload }
+func (f *fake) Orders() []Order { return f.orders }
 func (f *fake) Order(r OrderRequest) (Order, error) {
 	if f.orderErr != nil {
 		return Order{}, f.orderErr

@@ -61,6 +61,7 @@ type Loop struct {
 	lost     map[string]bool
 	sources  map[string]sourceState
 	account  map[string]*account
+	changes  map[string]api.Sizing
 	unixTurn time.Time
 
 	events eventLog
@@ -74,7 +75,7 @@ func New(o Options) (*Loop, error) {
 	}
 	l := &Loop{
 		version: o.Version, store: o.Store, journal: o.Journal, log: o.Log, quiet: quiet.New(o.Log, time.Minute), set: o.Metrics, load: o.Load,
-		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{},
+		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{},
 	}
 	// An agent refuses orders older than one it has had; the clock makes a restarted controller's orders newer.
 	l.epoch = uint64(l.started.UnixMilli())
@@ -136,7 +137,7 @@ func (l *Loop) oneTurn(ctx context.Context, now time.Time) {
 		return
 	}
 	obs := l.observation(seen, now)
-	plan, memory := core.Decide(l.setup.policy(), l.memory, obs)
+	plan, memory := core.Decide(l.setup.policy(now), l.memory, obs)
 	l.memory = memory
 	l.remember(obs, plan, now)
 	l.act(ctx, seen, plan, now)
@@ -214,6 +215,7 @@ func (l *Loop) adopt(next Setup) {
 		if next.app(a.Policy.Name) == nil {
 			l.meters.forget(a.Policy.Name)
 			delete(l.account, a.Policy.Name)
+			delete(l.changes, a.Policy.Name)
 		}
 	}
 	for name := range l.nodes {

@@ -116,6 +116,11 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 	for i := range l.setup.Apps {
 		a := &l.setup.Apps[i]
 		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now), Orders: l.orders.of(a.Policy.Name)}
+		if a.Backlog != nil {
+			var err error
+			obs.Backlog, err = a.Backlog.Look(now)
+			l.note("queue of "+a.Policy.Name, err, now)
+		}
 		var servers map[string]core.ProxyServerObs
 		if a.Policy.Proxied && s.proxy != nil {
 			if b, ok := s.proxy.Backends[a.Backend]; ok {

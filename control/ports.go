@@ -104,3 +104,9 @@ type TrafficReport struct {
 	Responses        []time.Duration
 	Seconds          []sizing.Second
 }
+
+// Backlog tells how long a message queue is.
+type Backlog interface {
+	// Look never waits: it returns the newest answer that is fresh enough, nil when there is none, and the newest problem.
+	Look(now time.Time) (*sizing.Backlog, error)
+}
