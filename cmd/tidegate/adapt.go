@@ -337,9 +337,6 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 
 func controlApp(a conf.App) control.App {
 	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter, At: a.At}
-	if a.Backlog != nil {
-		app.Backlog = newBacklog(a.Backlog, a.StaleAfter)
-	}
 	if u := a.Upstream; u != nil {
 		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
 	}
