@@ -114,7 +114,7 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan,
 		if t.result == nil && v.m.Serve {
 			plan.Workers += v.m.Workers
 		}
-		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Phase: v.m.Phase})
+		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: run(v, plan.Actions), Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
 	return plan, t.m
@@ -137,6 +137,23 @@ func (t *turn) keep() {
 		if !slices.ContainsFunc(t.servers, func(v view) bool { return v.p.Name == name }) {
 			delete(t.m.Servers, name)
 		}
+	}
+}
+
+// run is the number of workers that a server is to run after this turn's actions.
+func run(v *view, actions []Action) int {
+	for _, a := range actions {
+		if a.Kind == SetWorkers && a.Server == v.p.Name {
+			return a.Value
+		}
+	}
+	switch pool := &v.o.Pool; {
+	case !v.p.Managed || !pool.Known:
+		return v.m.Workers
+	case pool.Target > 0:
+		return pool.Target
+	default:
+		return pool.Ready + pool.Starting
 	}
 }
 

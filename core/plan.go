@@ -24,10 +24,14 @@ type AppPlan struct {
 
 // ServerTarget is where a server is heading and where it stands.
 type ServerTarget struct {
-	Server  string `json:"server"`
-	Serve   bool   `json:"serve"`
-	Workers int    `json:"workers"`
-	Phase   Phase  `json:"phase"`
+	Server string `json:"server"`
+	// Serve and Workers are where it is heading.
+	Serve   bool `json:"serve"`
+	Workers int  `json:"workers"`
+	// Run is how many workers it is to run now: what it was told, or is told in this turn. On the way to Workers it waits until
+	// others are ready to take over.
+	Run   int   `json:"run"`
+	Phase Phase `json:"phase"`
 }
 
 // WebServer is a server's wanted weight in nginx; 0 is down.
