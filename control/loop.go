@@ -62,6 +62,7 @@ type Loop struct {
 	sources  map[string]sourceState
 	account  map[string]*account
 	changes  map[string]api.Sizing
+	backlogs map[string]backlogState
 	unixTurn time.Time
 
 	events eventLog
@@ -75,7 +76,7 @@ func New(o Options) (*Loop, error) {
 	}
 	l := &Loop{
 		version: o.Version, store: o.Store, journal: o.Journal, log: o.Log, quiet: quiet.New(o.Log, time.Minute), set: o.Metrics, load: o.Load,
-		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{},
+		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{}, backlogs: map[string]backlogState{},
 	}
 	// An agent refuses orders older than one it has had; the clock makes a restarted controller's orders newer.
 	l.epoch = uint64(l.started.UnixMilli())
@@ -216,6 +217,7 @@ func (l *Loop) adopt(next Setup) {
 			l.meters.forget(a.Policy.Name)
 			delete(l.account, a.Policy.Name)
 			delete(l.changes, a.Policy.Name)
+			delete(l.backlogs, a.Policy.Name)
 		}
 	}
 	for name := range l.nodes {

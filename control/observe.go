@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // nodeState is the last good report of a node.
@@ -54,10 +55,20 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 			nodeErrs[name], reports[name] = err, report
 		})
 	}
+	backlogs := make([]backlogState, len(l.setup.Apps))
+	for i := range l.setup.Apps {
+		if source := l.setup.Apps[i].Backlog; source != nil {
+			wg.Go(func() {
+				b := &backlogs[i]
+				b.value, b.at, b.err = source.Read(ctx)
+			})
+		}
+	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		return s
 	}
+	l.noteBacklogs(backlogs, now)
 	if l.setup.Proxy != nil {
 		if proxyErr == nil {
 			proxyErr = l.missing(s.proxy)
@@ -77,6 +88,27 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 		s.live, s.webOK = l.web.live()
 	}
 	return s
+}
+
+// backlogState is the last good reading of a message queue.
+type backlogState struct {
+	at    time.Time
+	value sizing.Backlog
+	err   error
+}
+
+func (l *Loop) noteBacklogs(read []backlogState, now time.Time) {
+	for i := range l.setup.Apps {
+		a := &l.setup.Apps[i]
+		if a.Backlog == nil {
+			delete(l.backlogs, a.Policy.Name)
+			continue
+		}
+		l.note("queue of "+a.Policy.Name, read[i].err, now)
+		if read[i].err == nil {
+			l.backlogs[a.Policy.Name] = read[i]
+		}
+	}
 }
 
 // missing names backends of the configuration that HAProxy does not have.
@@ -116,10 +148,8 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 	for i := range l.setup.Apps {
 		a := &l.setup.Apps[i]
 		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now), Orders: l.orders.of(a.Policy.Name)}
-		if a.Backlog != nil {
-			var err error
-			obs.Backlog, err = a.Backlog.Look(now)
-			l.note("queue of "+a.Policy.Name, err, now)
+		if b, ok := l.backlogs[a.Policy.Name]; ok && now.Sub(b.at) <= a.StaleAfter {
+			obs.Backlog = &b.value
 		}
 		var servers map[string]core.ProxyServerObs
 		if a.Policy.Proxied && s.proxy != nil {

@@ -107,6 +107,6 @@ type TrafficReport struct {
 
 // Backlog tells how long a message queue is.
 type Backlog interface {
-	// Look never waits: it returns the newest answer that is fresh enough, nil when there is none, and the newest problem.
-	Look(now time.Time) (*sizing.Backlog, error)
+	// Read returns the backlog and when it was read.
+	Read(ctx context.Context) (sizing.Backlog, time.Time, error)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/control"
 	"github.com/tidegate/tidegate/core"
 	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/internal/backlog"
 	"github.com/tidegate/tidegate/nginxgen"
 	"github.com/tidegate/tidegate/spoa"
 )
@@ -337,6 +338,9 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 
 func controlApp(a conf.App) control.App {
 	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter, At: a.At}
+	if b := a.Backlog; b != nil {
+		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
+	}
 	if u := a.Upstream; u != nil {
 		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
 	}
