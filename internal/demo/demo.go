@@ -202,9 +202,11 @@ func (s *show) draw(ctx context.Context) {
 
 // collect keeps the decisions that changed the number of workers.
 func (s *show) collect(st api.Status) {
+	// One turn's decisions have the same time.
+	told := s.told
 	for i := len(st.Events) - 1; i >= 0; i-- {
 		e := &st.Events[i]
-		if e.Step || !e.Time.After(s.told) {
+		if e.Step || !e.Time.After(told) {
 			continue
 		}
 		s.told = e.Time
