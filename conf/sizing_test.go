@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,6 +115,40 @@ func TestPolicyAloneNeedsOnlyApps(t *testing.T) {
 	} {
 		if _, err := load(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n%v, want %q in it", text, err, want)
+		}
+	}
+}
+
+// The documented defaults are those in force.
+func TestDocumentedDefaults(t *testing.T) {
+	text, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := sizing.Default()
+	c, err := LoadController("testdata/good/sizing.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range map[string]any{
+		"slo": z.SLO, "lead_time": z.LeadTime, "erlang.max_wait": z.Erlang.MaxWait, "erlang.max_late": z.Erlang.MaxLate, "erlang.service_cv": z.Erlang.CV,
+		"erlang.lose_node": z.Erlang.LoseNode, "erlang.reserve": z.Erlang.Reserve, "busy_ratio.target": z.Busy.Target, "busy_ratio.window": z.Busy.Window,
+		"rps_ratio.target": z.RPS.Target, "rps_ratio.window": z.RPS.Window, "queue.drain": z.Queue.Drain, "queue.max_age": z.Queue.MaxAge, "queue.target": z.Queue.Target,
+		"up.every": z.Up.Every, "up.share": z.Up.Share, "up.step": z.Up.Step, "up.tolerance": z.Up.Tolerance,
+		"down.window": z.Down.Window, "down.every": z.Down.Every, "down.share": z.Down.Share, "down.tolerance": z.Down.Tolerance,
+		"collapse_guard.off": z.Guard.Off, "collapse_guard.drop": z.Guard.Drop, "collapse_guard.hold": z.Guard.Hold, "collapse_guard.extend": z.Guard.Extend,
+		"futility.off": z.Futility.Off, "futility.probe": z.Futility.Probe, "profile.on": z.Profile.On, "profile.days": z.Profile.Days,
+		"flap_budget": z.FlapBudget, "fill": c.Apps[0].Policy.Fill,
+	} {
+		shown := fmt.Sprint(value)
+		if d, ok := value.(time.Duration); ok {
+			if shown = d.String(); strings.HasSuffix(shown, "m0s") {
+				shown = strings.TrimSuffix(shown, "0s")
+			}
+			shown = "`" + shown + "`"
+		}
+		if row := "| `" + key + "` | " + shown + " |"; !strings.Contains(string(text), row) {
+			t.Errorf("docs/configuration.md has no row %q", row)
 		}
 	}
 }

@@ -120,6 +120,23 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation) (AppPlan,
 	return plan, t.m
 }
 
+// run is the number of workers that a server is to run after this turn's actions.
+func run(v *view, actions []Action) int {
+	for i := range actions {
+		if a := &actions[i]; a.Kind == SetWorkers && a.Server == v.p.Name {
+			return a.Value
+		}
+	}
+	switch pool := &v.o.Pool; {
+	case !v.p.Managed || !pool.Known:
+		return v.m.Workers
+	case pool.Target > 0:
+		return pool.Target
+	default:
+		return pool.Ready + pool.Starting
+	}
+}
+
 // keep remembers the servers of the policy, and forgets others.
 func (t *turn) keep() {
 	if t.m.Servers == nil {
@@ -137,23 +154,6 @@ func (t *turn) keep() {
 		if !slices.ContainsFunc(t.servers, func(v view) bool { return v.p.Name == name }) {
 			delete(t.m.Servers, name)
 		}
-	}
-}
-
-// run is the number of workers that a server is to run after this turn's actions.
-func run(v *view, actions []Action) int {
-	for _, a := range actions {
-		if a.Kind == SetWorkers && a.Server == v.p.Name {
-			return a.Value
-		}
-	}
-	switch pool := &v.o.Pool; {
-	case !v.p.Managed || !pool.Known:
-		return v.m.Workers
-	case pool.Target > 0:
-		return pool.Target
-	default:
-		return pool.Ready + pool.Starting
 	}
 }
 

@@ -173,15 +173,15 @@ func (in *InputProxyState) core(weight int) core.ProxyServerObs {
 	if in == nil {
 		return core.ProxyServerObs{}
 	}
-	admin := core.AdminState(in.Admin)
-	if admin == "" {
+	admin, known := core.AdminState(in.Admin), or(in.Known, true)
+	if admin == "" && known {
 		admin = core.AdminReady
 	}
 	if admin == core.AdminMaint {
 		weight = 0
 	}
 	return core.ProxyServerObs{
-		Known: or(in.Known, true), Admin: admin, FromConfig: in.FromConfig, Up: or(in.Up, admin == core.AdminReady), Checked: in.Checked,
+		Known: known, Admin: admin, FromConfig: in.FromConfig, Up: or(in.Up, admin == core.AdminReady), Checked: in.Checked,
 		Weight: int(or(in.Weight, Whole(weight))), Current: int(in.Current), Queued: int(in.Queued),
 	}
 }

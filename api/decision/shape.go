@@ -178,7 +178,10 @@ func (c *scan) number(s *shape) error {
 	case plain && c.at-start < 15:
 		return nil
 	case s.kind == whole:
-		return c.reads(new(Whole), start)
+		if err := checkWhole(c.b[start:c.at]); err != nil {
+			return c.fail("%w", err)
+		}
+		return nil
 	}
 	if v, err := strconv.ParseFloat(string(c.b[start:c.at]), 64); err != nil || math.IsInf(v, 0) {
 		return c.fail("%.40s is not allowed: a number that a computer can hold (up to 1e308)", c.b[start:c.at])

@@ -8,22 +8,17 @@ import (
 	"time"
 )
 
-// Whole is a whole number; 3.0 is one too, because many programs write whole numbers so.
-type Whole int
+// Whole is a whole number; 3.0 is one too, because many programs write whole numbers so. check has made sure that it is one.
+type Whole float64
 
 // mostWhole keeps sums of numbers that cannot be from turning round.
 const mostWhole = 1e15
 
-// UnmarshalJSON takes numbers without a fraction.
-func (w *Whole) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
+func checkWhole(b []byte) error {
 	v, err := strconv.ParseFloat(string(b), 64)
 	if err != nil || v != math.Trunc(v) || math.Abs(v) > mostWhole {
-		return fmt.Errorf("%s is not allowed: a whole number from -1e15 to 1e15", b)
+		return fmt.Errorf("%.40s is not allowed: a whole number from -1e15 to 1e15", b)
 	}
-	*w = Whole(v)
 	return nil
 }
 

@@ -31,7 +31,7 @@ The files that are read are never changed, and no file is overwritten: exit stat
 	f.StringVar(&o.HAProxy, "haproxy", "", "HAProxy's configuration `FILE`, such as /etc/haproxy/haproxy.cfg")
 	f.StringVar(&o.Nginx, "nginx", "", "nginx's main configuration `FILE`, such as /etc/nginx/nginx.conf")
 	f.StringVar(&o.Out, "out", "", "`DIR` to write to, made if missing; tidegate's configuration can stay there, so /etc/tidegate is a good one")
-	f.StringVar(&o.Strategy, "strategy", "", strings.Join(setup.Strategies, ", ")+" (default latency, which needs no node agents)")
+	f.StringVar(&o.Strategy, "strategy", "", strings.Join(setup.Strategies, ", ")+" (default erlang, and latency where several servers share a machine; latency and noop need no node agents)")
 	f.StringVar(&o.Variant, "variant", "", "files for HAProxy 2.6 (and later) or 3.0 (and later); default is what \"haproxy -v\" says, else 2.6")
 	f.StringArrayVar(&o.Backends, "backend", nil, "take only this backend `NAME`; may be given several times")
 	f.StringVar(&o.HAProxyDir, "haproxy-dir", "", "`DIR` where HAProxy will find its two files (default /etc/haproxy)")

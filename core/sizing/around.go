@@ -11,24 +11,19 @@ type Down struct {
 	// LastDown and LastUp are when the number last shrank and grew.
 	LastDown int64 `json:"last_down,omitempty"`
 	LastUp   int64 `json:"last_up,omitempty"`
-	// Stretch lengthens the window for an app that grew again soon after it had shrunk; 0 is 1.
-	Stretch   float64 `json:"stretch,omitempty"`
-	StretchAt int64   `json:"stretch_at,omitempty"`
 	// Panic is until when nothing shrinks because requests piled up.
 	Panic int64 `json:"panic,omitempty"`
 }
 
 const (
 	// spare is kept above the highest need of the window.
-	spare = 1.03
-	// regret is how soon after shrinking growing counts as a mistake.
-	regret      = 600
-	mostStretch = 4
-	stretchBy   = 1.5
-	// forgiving is after how long without regret the window shortens again.
-	forgiving = 1800
+	spare     = 1.03
 	panicFor  = 60
 	panicLoad = 2
+	// restartWindows is for how many windows after a start the number found is the floor, at least.
+	restartWindows = 4.0 / 3
+	// reversal is how soon a change in the other direction counts as one.
+	reversal = 600
 )
 
 // note remembers a lasting need.
@@ -48,23 +43,6 @@ func (d *Down) highest() float64 {
 		most = math.Max(most, p.Value)
 	}
 	return most
-}
-
-func (d *Down) stretch() float64 { return math.Max(1, d.Stretch) }
-
-// forgive shortens a stretched window when shrinking has not been regretted for long.
-func (d *Down) forgive(now int64) {
-	if d.Stretch > 1 && now-d.StretchAt >= forgiving {
-		d.Stretch, d.StretchAt = math.Max(1, d.Stretch/stretchBy), now
-	}
-}
-
-// grew notes growth, and whether shrinking before it was a mistake.
-func (d *Down) grew(now int64) {
-	if d.LastDown > 0 && d.LastDown > d.LastUp && now-d.LastDown < regret {
-		d.Stretch, d.StretchAt = math.Min(mostStretch, d.stretch()*stretchBy), now
-	}
-	d.LastUp = now
 }
 
 // panicking tells that requests pile up, or did within the last minute: more than twice as many as there are workers.
@@ -87,7 +65,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current, StepWindow
 	case frozen != "":
 		return current, StepNoShrink
-	case s.Now-s.Memory.Since.Unix() < int64(math.Max(p.Window.Seconds(), s.Lead)):
+	case s.Now-s.Memory.Since.Unix() < int64(math.Max(restartWindows*p.Window.Seconds(), s.Lead)):
 		return current, StepRestart
 	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || s.panicking():
 		return current, StepPanic
@@ -134,7 +112,7 @@ type Flaps struct {
 
 // turn notes a change.
 func (f *Flaps) turn(up bool, now int64) {
-	if f.At > 0 && f.Up != up && now-f.At < regret {
+	if f.At > 0 && f.Up != up && now-f.At < reversal {
 		f.Turns = append(f.Turns, now)
 	}
 	f.Up, f.At = up, now

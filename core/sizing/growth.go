@@ -15,9 +15,11 @@ type Growth struct {
 
 const (
 	priorGrowth = 1.2
-	mostLearned = 1.6
-	// growthShare of the lead times grew by no more than Factor.
-	growthShare = 0.95
+	// mostLearned bounds the factor: what grows more than that within a lead time is a case for a reservation.
+	mostLearned = 4
+	// growthShare of the lead times of the last hour grew by no more than Factor, so that one burst within the hour is provided
+	// for until the hour is over.
+	growthShare = 0.98
 )
 
 // learn adds a sample: the highest ten of the last lead time against the minute before it.

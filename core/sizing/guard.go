@@ -60,7 +60,8 @@ func (h *History) collapse(drop float64) (level float64, fell bool) {
 	}
 	slices.Sort(hour)
 	median := hour[len(hour)/2]
-	return ref, ref-l30 > 6*sigma && l30 < 0.6*median
+	// What a burst added to the hour's ordinary level is not awaited back.
+	return math.Min(ref, median), ref-l30 > 6*sigma && l30 < 0.6*median
 }
 
 // guard starts, extends and ends the hold after a collapse of traffic, and returns the least number meanwhile.
@@ -79,9 +80,9 @@ func (s *State) guard(r *Result) (floor float64) {
 			return 0
 		}
 		need := int(s.workers(returnLoad * level))
-		*g = Guard{Since: s.Now, Until: s.Now + int64(p.Hold.Seconds()), Level: level, Workers: max(s.Memory.Workers, need)}
+		*g = Guard{Since: s.Now, Until: s.Now + int64(p.Hold.Seconds()), Level: level, Workers: need}
 		r.event(CodeGuard, map[string]float64{"before": round3(level), "now": round3(s.Memory.History.rate(30)), "workers": float64(g.Workers)},
-			"arrivals fell from %.1f to %.1f per second within two minutes: everything is held for %v, ready for their return", level, s.Memory.History.rate(30), p.Hold)
+			"arrivals fell from %.1f to %.1f per second within two minutes: %d workers are held for %v, ready for their return", level, s.Memory.History.rate(30), need, p.Hold)
 	}
 	s.guardEnd(r)
 	if g.Until == 0 {

@@ -79,7 +79,7 @@ type Order struct {
 	Kind  OrderKind `json:"kind"`
 	Owner string    `json:"owner,omitempty"`
 	Note  string    `json:"note,omitempty"`
-	From  time.Time `json:"from"`
+	From  time.Time `json:"from,omitzero"`
 	// Until ends the order; the zero time is never for a hold or a pin, and refused for a reservation.
 	Until time.Time `json:"until,omitzero"`
 	// Workers is the number of a pin or a reservation; Rate the size of a reservation in requests per second, when Workers is 0.

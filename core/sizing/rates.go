@@ -13,8 +13,10 @@ const (
 	// trendErrors is how many standard errors a slope must be above zero.
 	trendErrors = 3
 	// lastingOdds is how much longer a rise is provided for than it has lasted: of rises of unknown length (no scale is likelier
-	// than another) three quarters end before they have lasted four times as long as now.
-	lastingOdds = 3
+	// than another) six of seven end before they have lasted seven times as long as now.
+	lastingOdds = 6
+	// known is up to how much above the hour's peak a rise is taken for one to that peak again.
+	known = 1.15
 	// mostGrowth bounds what a burst can be provided for in unknown territory, in multiples of the present rate.
 	mostGrowth = 3
 )
@@ -66,7 +68,7 @@ func (h *History) ceiling(level float64) float64 {
 	for _, v := range h.tens(hourTens, 3, make([]float64, 0, hourTens)) {
 		before = math.Max(before, v)
 	}
-	if level <= 0.9*before {
+	if level <= known*before {
 		return 1.05 * before
 	}
 	return mostGrowth * level

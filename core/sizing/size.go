@@ -118,7 +118,6 @@ func (s *State) want(r *Result, bad Code) (want, lasting float64, frozen Code) {
 	if g := s.guard(r); g > 0 {
 		want = s.floor(StepGuard, want, g)
 		r.alarm(CodeGuard)
-		frozen = CodeGuard
 	}
 	if limit := s.futility(r); limit > 0 {
 		if want > float64(limit) {
@@ -220,9 +219,8 @@ func (s *State) bounds(r *Result, want *float64) {
 func (s *State) settle(r *Result, want, lasting float64, frozen Code) {
 	m := s.Memory
 	d := &m.Down
-	d.forgive(s.Now)
 	if s.trusted {
-		d.note(s.Now, lasting, int64(s.Policy.Down.Window.Seconds()*d.stretch()))
+		d.note(s.Now, lasting, int64(s.Policy.Down.Window.Seconds()))
 	}
 	r.Frozen = frozen
 	current, target := m.Workers, s.clamp(int(math.Ceil(math.Min(want, 1e6)-1e-9)))
@@ -258,7 +256,7 @@ func (s *State) change(r *Result, next int) {
 		code = CodeShrink
 		m.Down.LastDown = s.Now
 	} else {
-		m.Down.grew(s.Now)
+		m.Down.LastUp = s.Now
 		m.Lead.order(next, s.Now)
 	}
 	m.Flaps.turn(next > current, s.Now)

@@ -40,7 +40,7 @@ func (s *site) choose() error {
 	var reasons []string
 	for _, b := range s.backends {
 		b.chooseServers()
-		b.why = b.reason(s.busy())
+		b.why = b.reason(s.o.Strategy)
 		asked := slices.Contains(s.o.Backends, b.Name)
 		switch {
 		case asked && b.why != "":
@@ -90,7 +90,8 @@ func (s *site) backendNames() string {
 }
 
 // reason says why the backend as a whole cannot be taken, "" when it can.
-func (b *backend) reason(busy bool) string {
+// It also settles the strategy.
+func (b *backend) reason(strategy string) string {
 	switch {
 	case !nameRE.MatchString(b.Name):
 		return "its name is too long or begins with a sign; 1 to 64 letters, digits and . _ : - can be named in tidegate's files"
@@ -105,13 +106,24 @@ func (b *backend) reason(busy bool) string {
 	case len(b.servers) == 0:
 		return "none of its servers can be taken: " + strings.Join(b.left, "; ")
 	}
-	if !busy {
-		return ""
+	if b.Strategy = strategy; b.Strategy == "" {
+		b.Strategy = Strategies[0]
 	}
+	if why := b.shared(); b.Managed() && why != "" {
+		if strategy != "" {
+			return why + "; --strategy latency can take it"
+		}
+		b.Strategy, b.because = latency, why
+	}
+	return ""
+}
+
+// shared says which servers are on one machine, "" when each has its own.
+func (b *backend) shared() string {
 	hosts := map[string]string{}
 	for _, srv := range b.servers {
 		if other, twice := hosts[srv.Host]; twice {
-			return fmt.Sprintf("servers %s and %s are both on %s, and busy_ratio counts one set of workers for each app on a node; --strategy latency can take it", other, srv.Name, srv.Host)
+			return fmt.Sprintf("servers %s and %s are both on %s, and %s counts one set of workers for each app on a node", other, srv.Name, srv.Host, b.Strategy)
 		}
 		hosts[srv.Host] = srv.Name
 	}

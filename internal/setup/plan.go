@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,9 @@ import (
 )
 
 // Strategies that init can write; the first is the default.
-var Strategies = []string{"latency", "busy_ratio", "noop"}
+var Strategies = []string{erlang, latency, busyRatio, noop}
+
+const erlang, latency, busyRatio, noop = "erlang", "latency", "busy_ratio", "noop"
 
 // Options say what to read and where the result will be used.
 type Options struct {
@@ -24,7 +27,7 @@ type Options struct {
 	HAProxy, Nginx string
 	// Out is the folder to write to; tidegate's own configuration is meant to stay there.
 	Out string
-	// Strategy is one of Strategies, "" for the first. Variant is "2.6" or "3.0", "" for the former.
+	// Strategy is one of Strategies; "" is the first, and latency for backends that it cannot size. Variant is "2.6" or "3.0", "" for the former.
 	Strategy, Variant string
 	// Backends are the only ones to take; none means all that can be.
 	Backends []string
@@ -33,7 +36,7 @@ type Options struct {
 	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
 	NginxInclude string
 	// Token is the secret that the controller shows to node agents. Middleware is the text of tidegate_marks.py. Both matter
-	// to busy_ratio only.
+	// only where node agents do.
 	Token, Middleware string
 }
 
@@ -175,7 +178,7 @@ func (s *site) addAgents(p *Plan, add func(name, text string)) error {
 		}
 		add(n.File, text)
 	}
-	if !s.busy() {
+	if !s.managed() {
 		return nil
 	}
 	if s.o.Middleware != "" {
@@ -186,11 +189,7 @@ func (s *site) addAgents(p *Plan, add func(name, text string)) error {
 }
 
 func (o Options) complete() (Options, error) {
-	switch o.Strategy {
-	case "":
-		o.Strategy = Strategies[0]
-	case "latency", "busy_ratio", "noop":
-	default:
+	if o.Strategy != "" && !slices.Contains(Strategies, o.Strategy) {
 		return o, fmt.Errorf("--strategy %.40q is not allowed: %s", o.Strategy, strings.Join(Strategies, ", "))
 	}
 	switch o.Variant {

@@ -30,7 +30,7 @@ func folder(t *testing.T, name string) string {
 // Everything that init prints and writes for three users, but for what conf/haproxy writes and tests itself.
 func TestGolden(t *testing.T) {
 	for name, o := range map[string]Options{
-		"debian": {Nginx: "nginx.conf"},
+		"debian": {Nginx: "nginx.conf", Token: "not-a-secret-but-a-test"},
 		"nodes":  {Strategy: "busy_ratio", Variant: "3.0", Token: "not-a-secret-but-a-test", Middleware: "# python\n", Backends: []string{"shop:80", "api"}},
 		"odd":    {Nginx: "nginx.conf", Strategy: "noop", HAProxyDir: "/opt/haproxy"},
 	} {
@@ -145,7 +145,7 @@ func TestMistakesAreOneSentence(t *testing.T) {
 		"a mark without its end":  {shop + " # tidegate begin\n", Options{}, "haproxy.cfg:9: \"# tidegate begin\" and"},
 		"a mark twice":            {shop + "# tidegate begin\n# tidegate begin\n# tidegate end\n", Options{}, "haproxy.cfg:9: "},
 		"an end without a mark":   {shop + "# tidegate end\n", Options{}, "haproxy.cfg:9: "},
-		"an unknown strategy":     {shop, Options{Strategy: "guess"}, `--strategy "guess" is not allowed: latency, busy_ratio, noop`},
+		"an unknown strategy":     {shop, Options{Strategy: "guess"}, `--strategy "guess" is not allowed: erlang, latency, busy_ratio, noop`},
 		"an unknown variant":      {shop, Options{Variant: "2.4"}, `--variant "2.4" is not allowed`},
 		"a path for two files":    {shop, Options{HAProxyDir: "/etc/my haproxy"}, "letters, digits and"},
 		"an nginx.conf like this": {shop, Options{Nginx: "http {\x00"}, "nginx.conf: "},
@@ -163,6 +163,29 @@ func TestMistakesAreOneSentence(t *testing.T) {
 	}
 	if _, err := Make(Options{HAProxy: "none.cfg"}); err == nil {
 		t.Error("no --out was accepted")
+	}
+}
+
+// Without a strategy asked for, each backend gets the best that can size it, and what is written can be loaded.
+func TestStrategyIsChosenPerBackend(t *testing.T) {
+	p, err := makeFrom(t, head+"backend one\n server s 10.0.0.1:1\n server t 10.0.0.2:1\nbackend two\n server s 10.0.0.1:2\n server t 10.0.0.1:3\n", Options{Token: strings.Repeat("t", 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"strategy erlang\n", "strategy latency, because servers s and t are both on 10.0.0.1, and erlang counts"} {
+		if !strings.Contains(p.Report, want) {
+			t.Errorf("%q is not in\n%s", want, p.Report)
+		}
+	}
+	if err := p.Write(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := conf.LoadController(filepath.Join(p.Out, configName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Nodes) != 2 || c.Apps[0].Policy.Strategy != "erlang" || c.Apps[1].Policy.Strategy != "latency" || c.Apps[1].Servers[0].Node != "" {
+		t.Errorf("%+v", c)
 	}
 }
 
@@ -186,7 +209,7 @@ func TestPairing(t *testing.T) {
 		"a name that nginx alone knows": {"upstream shop+ { " + three + " }", "", "its name is not made of"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := makeFrom(t, backends, Options{Nginx: "events { }\nhttp {\n" + c.upstreams + "\n}\n"})
+			p, err := makeFrom(t, backends, Options{Strategy: "latency", Nginx: "events { }\nhttp {\n" + c.upstreams + "\n}\n"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,10 @@ type backend struct {
 	// why it is not taken, "" when it is.
 	why     string
 	servers []server
+	// Strategy is what will size it.
+	Strategy string
+	// because says why it is not the default one.
+	because string
 	left    []string // "NAME: why", of servers that are left alone
 	// upstream is the one that it is paired with.
 	upstream *upstream
@@ -173,7 +178,11 @@ func (s *site) agentSocket() string {
 
 func (s *site) listenSocket() string { return filepath.Join(s.global.chroot, s.agentSocket()) }
 
-func (s *site) busy() bool { return s.o.Strategy == "busy_ratio" }
+// managed tells that node agents steer the workers of a backend at least.
+func (s *site) managed() bool { return slices.ContainsFunc(s.taken(), (*backend).Managed) }
+
+// Managed tells that node agents steer the backend's workers.
+func (b *backend) Managed() bool { return b.Strategy == erlang || b.Strategy == busyRatio }
 
 func (s *site) taken() []*backend {
 	var out []*backend
@@ -194,7 +203,7 @@ func (b *backend) Upstream() *upstream { return b.upstream }
 // App is the app's name: the backend's, without the colon that node agents do not allow.
 func (b *backend) App() string { return strings.ReplaceAll(b.Name, ":", "-") }
 
-// node is a machine with an agent, for busy_ratio.
+// node is a machine with an agent, for strategies that size in workers.
 type node struct {
 	Name, Host, File string
 	Apps             []string
@@ -217,14 +226,14 @@ func nodeName(host string) string {
 	return name
 }
 
-// nodes are the machines of the taken servers, in the order of their first server; nil unless busy_ratio needs them.
+// nodes are the machines of the taken servers, in the order of their first server; none where no strategy needs them.
 func (s *site) nodes() []node {
-	if !s.busy() {
-		return nil
-	}
 	var out []node
 	at := map[string]int{}
 	for _, b := range s.taken() {
+		if !b.Managed() {
+			continue
+		}
 		for _, srv := range b.servers {
 			i, ok := at[srv.Host]
 			if !ok {

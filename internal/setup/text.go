@@ -27,13 +27,13 @@ var (
 // view is what the templates see.
 type view struct {
 	Options
-	Chroot, Group, Listen     string
-	Socket, SocketAdvice      string
-	Backends                  []*backend
-	Nodes                     []node
-	Node                      any
-	Busy, Latency, Middleware bool
-	Edits                     []edit
+	Chroot, Group, Listen string
+	Socket, SocketAdvice  string
+	Backends              []*backend
+	Nodes                 []node
+	Node                  any
+	Managed, Middleware   bool
+	Edits                 []edit
 	// Web is true when nginx takes part. Include, NeedLine and HTTPLine are about its include file.
 	Web, NeedLine                bool
 	Include                      string
@@ -55,7 +55,7 @@ type edit struct {
 func (s *site) render(name string, n any) (string, error) {
 	v := view{
 		Options: s.o, Chroot: s.global.chroot, Group: s.global.group, Socket: s.global.socket, SocketAdvice: s.global.advice, Listen: s.listenSocket(),
-		Backends: s.taken(), Nodes: s.nodes(), Node: n, Busy: s.busy(), Latency: s.o.Strategy == "latency", Middleware: s.o.Middleware != "",
+		Backends: s.taken(), Nodes: s.nodes(), Node: n, Managed: s.managed(), Middleware: s.o.Middleware != "",
 		Edits: s.edits(), Include: s.nginx.include, NeedLine: s.nginx.needLine, HTTPLine: s.nginx.httpLine,
 		SPOE: filepath.Join(s.o.HAProxyDir, spoeName), Cfg: filepath.Join(s.o.HAProxyDir, includeName),
 		Config: filepath.Join(s.o.Out, configName), Upstreams: filepath.Join(s.o.Out, upstreamsName),
@@ -207,9 +207,17 @@ func (s *site) reportBackend(t *strings.Builder, b *backend) {
 	for _, l := range b.left {
 		fmt.Fprintf(t, "         left alone: %s\n", l)
 	}
+	fmt.Fprintf(t, "         strategy %s%s\n", b.Strategy, because(b.because))
 	if b.upstream != nil {
 		fmt.Fprintf(t, "         with nginx upstream %s\n", b.upstream.Name)
 	}
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ", because " + why
 }
 
 func (s *site) reportUpstream(t *strings.Builder, u *upstream) {

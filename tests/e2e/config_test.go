@@ -169,6 +169,10 @@ func TestCommandLine(t *testing.T) {
 		"check, agent":       {[]string{"check", "../../conf/testdata/good/agent.yaml"}, 0, "is good: node agent n1"},
 		"status, nobody":     {[]string{"status", "--api", "unix:/nonexistent.sock"}, 1, "is `tidegate run` running?"},
 		"log level":          {[]string{"run", "-c", bad, "--log-level", "loud"}, 2, "debug, info, warn or error"},
+		"decide, no file":    {[]string{"decide"}, 2, "needs -c FILE"},
+		"decide, bad":        {[]string{"decide", "-c", bad}, 2, `tick: "5ms" is not allowed`},
+		"decide, no lines":   {[]string{"decide", "-c", "../../conf/testdata/good/sizing.yaml"}, 0, ""},
+		"decide, policy":     {[]string{"decide", "--policy", "-c", "../../conf/testdata/good/sizing.yaml"}, 0, `"slo_s":0.8`},
 		"demo, bad rate":     {[]string{"demo", "--rate", "5000"}, 2, "2 to 200"},
 	}
 	for name, c := range cases {

@@ -260,8 +260,8 @@ func runInstalled(t *testing.T, rig *harness.Rig, haproxyCfg, out, front, listen
 	config := strings.NewReplacer("unix:/run/tidegate/api.sock", "unix:"+rig.Path("api.sock"), "/var/lib/tidegate", rig.Path("state")).Replace(contents(t, file)[file])
 	// There is no running nginx here: TestMain's other tests have one.
 	before, rest, _ := strings.Cut(config, "\n# The only file of nginx's")
-	_, rest, _ = strings.Cut(rest, "\napps:")
-	config = strings.Replace(before+"\napps:"+rest, "    nginx_upstream:\n      name: \"shop\"\n      keepalive: 8\n", "", 1)
+	_, rest, _ = strings.Cut(rest, "\n# The machines")
+	config = strings.Replace(before+"\n# The machines"+rest, "    nginx_upstream:\n      name: \"shop\"\n      keepalive: 8\n", "", 1)
 	yaml := write(t, rig, "run.yaml", config)
 	controller, err := rig.Start("tidegate", nil, binaryPath, "run", "-c", yaml)
 	if err != nil {
@@ -430,7 +430,7 @@ func TestInitRefusals(t *testing.T) {
 		"broken nginx.conf":      {[]string{"--haproxy", good, "--nginx", nginx, "--out", rig.Path("out")}, "NUL byte"},
 		"missing nginx.conf":     {[]string{"--haproxy", good, "--nginx", rig.Path("no.conf"), "--out", rig.Path("out")}, "no such file"},
 		"no such backend":        {[]string{"--haproxy", good, "--out", rig.Path("out"), "--backend", "blog"}, `--backend "blog"`},
-		"no such strategy":       {[]string{"--haproxy", good, "--out", rig.Path("out"), "--strategy", "guess"}, "latency, busy_ratio, noop"},
+		"no such strategy":       {[]string{"--haproxy", good, "--out", rig.Path("out"), "--strategy", "guess"}, "erlang, latency, busy_ratio, noop"},
 		"no folder to write to":  {[]string{"--haproxy", good}, "--out DIR"},
 		"no such flag":           {[]string{"--yes"}, "unknown flag"},
 		"an argument not wanted": {[]string{"now", "--haproxy", good, "--out", rig.Path("out")}, "unknown command"},
