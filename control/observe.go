@@ -181,12 +181,16 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 
 func (l *Loop) trafficObs(a *App, s *sight, now time.Time) core.TrafficObs {
 	t, ok := s.traffic[a.Backend]
-	if !ok || !a.Policy.Proxied || t.Last.IsZero() || now.Sub(t.Last) > a.StaleAfter {
+	if !ok || !a.Policy.Proxied || t.Last.IsZero() {
 		return core.TrafficObs{}
 	}
 	// A message may have come while this turn was looking elsewhere.
+	age := max(0, now.Sub(t.Last))
+	if age > a.StaleAfter {
+		return core.TrafficObs{Age: age}
+	}
 	return core.TrafficObs{
-		Known: true, Rate: t.Rate, Errors: t.Errors, Age: max(0, now.Sub(t.Last)), Seconds: t.Seconds, InFlight: t.InFlight, Queued: t.Queued,
+		Known: true, Rate: t.Rate, Errors: t.Errors, Age: age, Seconds: t.Seconds, InFlight: t.InFlight, Queued: t.Queued,
 		P50: t.P50, P95: t.P95, P99: t.P99, Responses: t.Responses,
 	}
 }

@@ -28,7 +28,8 @@ func (l *Loop) sized(out *api.App, app *App, p *core.AppPlan, now time.Time) {
 	for _, code := range r.Alarms {
 		out.Alarms = append(out.Alarms, string(code))
 	}
-	if out.Hold == "" {
+	// A pin is no hold: it may remove.
+	if out.Hold == "" && r.Frozen != sizing.CodePin {
 		out.Hold = string(r.Frozen)
 	}
 	s := sizingStatus(r, m.Sizing.Learned(&app.Policy.Sizing), now)
