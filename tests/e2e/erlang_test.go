@@ -227,12 +227,14 @@ func TestAHungDependencyRaisesAnAlarmAndNoCrowd(t *testing.T) {
 		z := s.Apps[0].Sizing
 		return z != nil && z.ArrivalsPerSecond > 17 && z.ServiceMS > 40 && settled(s)
 	})
+	// What is usual has to be known before anything can be unusual.
+	f.turns(20)
 	before := f.status().Apps[0].Wanted
 	if err := os.WriteFile(gate, []byte("150"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	most := 0
-	s := f.until("the alarm", 120*time.Second, func(s api.Status) bool {
+	s := f.until("the alarm", 90*time.Second, func(s api.Status) bool {
 		most = max(most, s.Apps[0].Wanted)
 		for _, code := range s.Apps[0].Alarms {
 			if code == "futile" {
