@@ -135,7 +135,7 @@ type ProfilePolicy struct {
 func Default() Policy {
 	return Policy{
 		Strategies: []Strategy{Erlang}, MinWorkers: 1, MaxWorkers: 1024, SLO: 500 * time.Millisecond, LeadTime: 45 * time.Second,
-		Erlang:     ErlangPolicy{MaxWait: 0.5, MaxLate: 0.1, CV: 1, Reserve: 1.06},
+		Erlang:     ErlangPolicy{MaxWait: 0.2, MaxLate: 0.05, CV: 1, Reserve: 1.06},
 		Busy:       BusyPolicy{Target: 0.7, Window: 5 * time.Second},
 		RPS:        RPSPolicy{Target: 0.7, Window: 30 * time.Second},
 		Queue:      QueuePolicy{Drain: time.Minute, MaxAge: 5 * time.Minute, Target: 0.9},
