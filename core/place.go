@@ -23,14 +23,24 @@ func round2(x float64) float64 { return math.Round(100*x) / 100 }
 func (t *turn) place(workers int) {
 	var in []*view
 	room := 0
-	for _, v := range t.order() {
+	order := t.order()
+	least := t.p.MinServers
+	if t.p.Sizing.Erlang.LoseNode {
+		// One of five is a fifth of the capacity; on fewer nodes the loss of one costs more than it saves.
+		least = max(least, min(nodesToLoseOne, len(order)))
+	}
+	for _, v := range order {
 		if t.lost(v) {
 			continue
 		}
-		enough := len(in) >= t.p.MinServers && room >= workers
-		if !v.p.AlwaysUp && enough {
-			t.retire(v)
-			continue
+		if !v.p.AlwaysUp && len(in) >= least && room >= workers {
+			if !v.m.Serve {
+				continue
+			}
+			if t.mayRetire() {
+				t.unwant(v)
+				continue
+			}
 		}
 		in = append(in, v)
 		room += max(1, int(float64(v.p.MaxWorkers)*t.p.Fill))
@@ -50,12 +60,11 @@ func (t *turn) place(workers int) {
 	spread(open, left)
 }
 
-// retire takes a server out of the wanted set, unless the data do not allow shrinking.
-func (t *turn) retire(v *view) {
-	if v.m.Serve && t.hold == "" {
-		t.unwant(v)
-	}
-}
+// nodesToLoseOne is the number of servers that workers are spread over at least when the loss of a node is provided for.
+const nodesToLoseOne = 5
+
+// mayRetire tells whether a server may be taken out of the wanted set: not on bad data, and not before enough is known.
+func (t *turn) mayRetire() bool { return t.hold == "" && (t.result == nil || !t.result.Starting) }
 
 // order lists the servers that can take workers: always_up, then in service, then wanted, then candidates in policy order.
 func (t *turn) order() []*view {

@@ -278,7 +278,7 @@ func TestDecideFlags(t *testing.T) {
 	if out = must(t, decideFlags{config: s + ".yaml"}, in); strings.Contains(out, `"trace"`) || !strings.Contains(out, `"workers":14`) {
 		t.Errorf("--trace=false answered\n%.600s", out)
 	}
-	if out = must(t, decideFlags{config: s + ".yaml", format: "text"}, in); strings.Count(out, "\n") != 2*strings.Count(in, "\n") || !strings.Contains(out, "mail  3 workers: n1 serving 3") {
+	if out = must(t, decideFlags{config: s + ".yaml", format: "text"}, in); strings.Count(out, "\n") != 2*strings.Count(in, "\n") || !strings.Contains(out, "mail  3 workers: n1 serving 2, n3 serving 1") {
 		t.Errorf("-o text answered\n%.600s", out)
 	}
 	out = must(t, decideFlags{config: s + ".yaml", policy: true}, "not read")

@@ -65,7 +65,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current, StepWindow
 	case frozen != "":
 		return current, StepNoShrink
-	case s.Now-s.Memory.Since.Unix() < int64(math.Max(restartWindows*p.Window.Seconds(), s.Lead)):
+	case s.starting():
 		return current, StepRestart
 	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || s.panicking():
 		return current, StepPanic
@@ -77,6 +77,11 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current - step, StepDownShare
 	}
 	return floor, ""
+}
+
+// starting tells that the app has not been watched for long enough to shrink.
+func (s *State) starting() bool {
+	return s.Now-s.Memory.Since.Unix() < int64(math.Max(restartWindows*s.Policy.Down.Window.Seconds(), s.Lead))
 }
 
 // grow is the number that may be gone up to, and the rule that kept it from target.

@@ -29,6 +29,8 @@ const (
 	backSeconds = 60
 	// lastingErrors is the share of errors that extends a hold.
 	lastingErrors = 0.05
+	// announcedEnd is how long after announced load a fall is no surprise, in seconds.
+	announcedEnd = 600
 )
 
 // collapse tells whether arrivals have fallen off a cliff, and from which level: the last half minute is below Drop of the mean
@@ -72,6 +74,10 @@ func (s *State) guard(r *Result) (floor float64) {
 		return 0
 	}
 	if g.Until == 0 {
+		if s.expectsAnEnd() {
+			// What was announced ends, and what it ends with is no collapse.
+			g.Quiet = max(g.Quiet, s.Now+announcedEnd)
+		}
 		if s.Now < g.Quiet || !s.trusted {
 			return 0
 		}
@@ -89,6 +95,16 @@ func (s *State) guard(r *Result) (floor float64) {
 		return 0
 	}
 	return float64(g.Workers)
+}
+
+// expectsAnEnd tells that load is there that was announced, and will end.
+func (s *State) expectsAnEnd() bool {
+	for _, r := range s.Memory.Reservations {
+		if r.Seen {
+			return true
+		}
+	}
+	return false
 }
 
 // guardEnd ends the hold when traffic is back or the time is over, and extends it while errors last.

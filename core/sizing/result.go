@@ -99,9 +99,11 @@ type Result struct {
 	Workers int `json:"workers"`
 	Before  int `json:"before"`
 	// Frozen tells that nothing may be removed now, whatever the number says (a hold, bad data, the guard).
-	Frozen Code    `json:"frozen,omitempty"`
-	Trace  Trace   `json:"trace,omitzero"`
-	Events []Event `json:"events,omitempty"`
+	Frozen Code `json:"frozen,omitempty"`
+	// Starting tells that the present number is the floor, because the app has not been watched for long enough.
+	Starting bool    `json:"starting,omitempty"`
+	Trace    Trace   `json:"trace,omitzero"`
+	Events   []Event `json:"events,omitempty"`
 	// Alarms are the states a person should look at, as long as they last, sorted.
 	Alarms []Code `json:"alarms,omitempty"`
 	// Orders says what became of each order, by id.

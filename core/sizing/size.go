@@ -222,7 +222,7 @@ func (s *State) settle(r *Result, want, lasting float64, frozen Code) {
 	if s.trusted {
 		d.note(s.Now, lasting, int64(s.Policy.Down.Window.Seconds()))
 	}
-	r.Frozen = frozen
+	r.Frozen, r.Starting = frozen, s.starting()
 	current, target := m.Workers, s.clamp(int(math.Ceil(math.Min(want, 1e6)-1e-9)))
 	next, rule := current, Code("")
 	switch {

@@ -113,7 +113,10 @@ func (s *State) workers(rate float64) float64 {
 }
 
 // drainSeconds is the time within which what waits is to be served.
-const drainSeconds = 5
+const drainSeconds = 10
+
+// patience is how long requests are taken to wait before they give up, in seconds: more than that of the arrivals never waits.
+const patience = 5
 
 // backlog is how many more workers serve what waits, and what will wait when the next workers come, within drainSeconds.
 func (s *State) backlog() float64 {
@@ -123,7 +126,7 @@ func (s *State) backlog() float64 {
 	s.input("queued", s.Queued)
 	s.input("wait_s", s.Wait)
 	q := s.Queued + math.Max(0, s.load.level-s.Ready/s.Service)*s.Lead
-	q = math.Min(q, math.Max(s.Queued, s.load.level*drainSeconds))
+	q = math.Min(q, math.Max(s.Queued, s.load.level*patience))
 	return math.Ceil(q * s.Service / drainSeconds)
 }
 
