@@ -5,7 +5,7 @@ import "testing"
 // Seen with the real programs: each time new workers became ready, not all of them were busy in that very second, the watch for
 // growth without effect began anew, and an app whose dependency hung grew to all there is without an alarm.
 func TestAMomentOfEaseDoesNotEndTheWatch(t *testing.T) {
-	p, m := Default(), Memory{Service: Service{Base: 0.05}}
+	p, m := Default(), Memory{Workers: 12, Service: Service{Base: 0.05}}
 	var r Result
 	ready := 3.0
 	for sec := int64(1000); sec < 1040; sec++ {
