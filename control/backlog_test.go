@@ -15,7 +15,9 @@ type fakeQueue struct {
 	err   error
 }
 
-func (q *fakeQueue) Read(context.Context) (sizing.Backlog, time.Time, error) { return q.value, q.at, q.err }
+func (q *fakeQueue) Read(context.Context) (sizing.Backlog, time.Time, error) {
+	return q.value, q.at, q.err
+}
 
 func TestAQueueThatDoesNotAnswerIsOldThenUnknown(t *testing.T) {
 	setup := sizedSetup()
