@@ -228,7 +228,7 @@ func TestAHungDependencyRaisesAnAlarmAndNoCrowd(t *testing.T) {
 		return z != nil && z.ArrivalsPerSecond > 17 && z.ServiceMS > 40 && settled(s)
 	})
 	// What is usual has to be known before anything can be unusual.
-	f.turns(20)
+	f.turns(10)
 	before := f.status().Apps[0].Wanted
 	if err := os.WriteFile(gate, []byte("150"), 0o644); err != nil {
 		t.Fatal(err)
@@ -275,8 +275,8 @@ func TestHAProxyAwayAndBack(t *testing.T) {
 	before := f.status()
 	f.HAProxy.Kill()
 	f.until("the hold", 20*time.Second, func(s api.Status) bool { return s.Apps[0].Hold == "hold_no_data" })
-	// Without the hold the window of 8 s would have let it shrink twice in this time.
-	f.turns(16)
+	// Without the hold the window of 8 s would have let it shrink in this time.
+	f.turns(12)
 	s := f.status()
 	if a := s.Apps[0]; a.Wanted < before.Apps[0].Wanted || a.Ready < before.Apps[0].Ready || a.Hold != "hold_no_data" {
 		t.Errorf("without HAProxy: %d wanted and %d ready before, now %d, %d, held %q", before.Apps[0].Wanted, before.Apps[0].Ready, a.Wanted, a.Ready, a.Hold)
