@@ -78,3 +78,26 @@ func TestAHoldWaitsForItsTimeAndNoopReportsIt(t *testing.T) {
 		t.Fatal("held after its time")
 	}
 }
+
+// Slow answers and a quiet period under a hold count for nothing, neither during it nor when it ends.
+func TestAHoldStopsTheLatencyStrategy(t *testing.T) {
+	w := newWorld(t, policy(Latency, server("a"), server("b"), server("c")))
+	w.serving("a", 4)
+	w.serving("b", 4)
+	w.turns(2)
+	w.orders = []sizing.Order{{ID: "hold-1", Kind: sizing.OrderHold, From: w.now}}
+	w.log = nil
+	w.traffic.Responses = slow(40)
+	w.turns(5)
+	w.traffic.Responses = nil
+	w.turns(100) // longer than the quiet period
+	w.orders = nil
+	w.turns(30)
+	if servers := w.m.Apps["shop"].Servers; len(w.log) > 0 || !servers["a"].Serve || !servers["b"].Serve || servers["c"].Serve {
+		t.Fatalf("steps %v, servers %+v", w.log, servers)
+	}
+	w.turns(60)
+	if !w.has(CodeShrinkQuiet) {
+		t.Error("the quiet period after the hold was not used")
+	}
+}
