@@ -90,7 +90,7 @@ func TestLimiterPacesWhatLeaves(t *testing.T) {
 	for _, s := range p.Servers {
 		w.serving(s.Name, 4)
 	}
-	w.turns(30)
+	w.turns(45)
 	if n := w.inService(); n < 3 {
 		t.Fatalf("%d of 4 in service within a minute of the first leaving, at most 30 %% may go", n)
 	}

@@ -203,7 +203,7 @@ func policy(strategy Strategy, servers ...ServerPolicy) AppPolicy {
 	}
 	p.Sizing.Busy = sizing.BusyPolicy{Target: 0.7, Window: 3 * time.Second}
 	p.Sizing.LeadTime = 5 * time.Second
-	p.Sizing.Down = sizing.DownPolicy{Window: 20 * time.Second, Every: 5 * time.Second, Share: 0.25, Tolerance: 0.06}
+	p.Sizing.Down = sizing.DownPolicy{Window: 15 * time.Second, Every: 5 * time.Second, Share: 0.25, Tolerance: 0.06}
 	for _, s := range servers {
 		p.MaxWorkers += s.MaxWorkers
 	}

@@ -21,7 +21,7 @@ const (
 	panicFor  = 60
 	panicLoad = 2
 	// restartWindows is for how many windows after a start the number found is the floor, at least.
-	restartWindows = 4.0 / 3
+	restartWindows = 2
 	// reversal is how soon a change in the other direction counts as one.
 	reversal = 600
 )
@@ -59,7 +59,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 	d, p := &s.Memory.Down, &s.Policy.Down
 	floor := s.clamp(int(math.Ceil(math.Max(target, spare*d.highest()) - 1e-9)))
 	switch {
-	case float64(floor) >= float64(current)*(1-p.Tolerance) && current-floor < max(1, int(0.1*float64(current))) && floor != s.Policy.MinWorkers:
+	case floor < current && float64(floor) > float64(current)*(1-p.Tolerance) && floor > s.Policy.MinWorkers:
 		return current, StepTolerance
 	case floor >= current:
 		return current, StepWindow

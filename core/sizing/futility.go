@@ -17,6 +17,8 @@ type Futile struct {
 	Probing bool  `json:"probing,omitempty"`
 	// Eased is since when not all workers have been busy, 0 when they are.
 	Eased int64 `json:"eased,omitempty"`
+	// Tries counts the probes that were of no use; each doubles the time to the next.
+	Tries int `json:"tries,omitempty"`
 }
 
 const (
@@ -30,6 +32,8 @@ const (
 	gainShare = 0.3
 	// easeShare is how busy the workers may be at the base service time.
 	easeShare = 0.8
+	// mostTries bounds the doubling of the time between probes.
+	mostTries = 3
 )
 
 func (s *State) saturated() bool {
@@ -81,7 +85,7 @@ func (s *State) futility(r *Result) int {
 	switch {
 	case f.Workers == 0:
 		if s.slower() && s.saturated() && (f.Cap == 0 || f.Probing) {
-			*f = Futile{Workers: s.Ready, Throughput: x, At: s.Now, Cap: f.Cap, Since: f.Since, Probe: f.Probe, Probing: f.Probing}
+			*f = Futile{Workers: s.Ready, Throughput: x, At: s.Now, Cap: f.Cap, Since: f.Since, Probe: f.Probe, Probing: f.Probing, Tries: f.Tries}
 		}
 	case !s.slower() || s.eased():
 		f.Workers, f.Arrived = 0, 0
@@ -123,7 +127,8 @@ func (s *State) judge(r *Result, x float64) {
 			f.Workers, s.Ready, 100*gain, s.Service/math.Max(s.Memory.Service.Base, 1e-9), limit)
 		f.Since = s.Now
 	}
-	*f = Futile{Cap: limit, Since: f.Since, Probe: s.Now + int64(math.Max(10, s.Policy.Futility.Probe.Seconds()))}
+	wait := int64(math.Max(10, s.Policy.Futility.Probe.Seconds())) << min(f.Tries, mostTries)
+	*f = Futile{Cap: limit, Since: f.Since, Probe: s.Now + wait, Tries: f.Tries + 1}
 }
 
 // cap is the most that may be ordered now. Every Probe it is lifted by a quarter, to see whether that helps.

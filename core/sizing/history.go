@@ -215,11 +215,15 @@ func (h *History) tens(n, skip int, into []float64) []float64 {
 	return into
 }
 
-// peak is the highest ten of the hour.
+// peak is what the hour's arrivals rose to: its fifth highest ten, so that chance does not set it.
 func (h *History) peak() float64 {
-	most := float32(0)
+	var top [5]float32
 	for _, v := range h.Tens {
-		most = max(most, v)
+		for i := range top {
+			if v > top[i] {
+				v, top[i] = top[i], v
+			}
+		}
 	}
-	return float64(most)
+	return float64(top[len(top)-1])
 }

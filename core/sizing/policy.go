@@ -135,12 +135,12 @@ type ProfilePolicy struct {
 func Default() Policy {
 	return Policy{
 		Strategies: []Strategy{Erlang}, MinWorkers: 1, MaxWorkers: 1024, SLO: 500 * time.Millisecond, LeadTime: 45 * time.Second,
-		Erlang:     ErlangPolicy{MaxWait: 0.2, MaxLate: 0.05, CV: 1, Reserve: 1.06},
+		Erlang:     ErlangPolicy{MaxWait: 0.2, MaxLate: 0.1, CV: 1, Reserve: 1.06},
 		Busy:       BusyPolicy{Target: 0.7, Window: 5 * time.Second},
 		RPS:        RPSPolicy{Target: 0.7, Window: 30 * time.Second},
 		Queue:      QueuePolicy{Drain: time.Minute, MaxAge: 5 * time.Minute, Target: 0.9},
 		Up:         UpPolicy{Tolerance: 0.03},
-		Down:       DownPolicy{Window: 3 * time.Minute, Every: 30 * time.Second, Share: 0.3, Tolerance: 0.06},
+		Down:       DownPolicy{Window: 2 * time.Minute, Every: 30 * time.Second, Share: 0.5, Tolerance: 0.1},
 		Guard:      GuardPolicy{Drop: 0.5, Hold: 20 * time.Minute, Extend: 10 * time.Minute},
 		Futility:   FutilityPolicy{Probe: 5 * time.Minute},
 		Profile:    ProfilePolicy{Days: 3},

@@ -12,6 +12,8 @@ const (
 	burstOdds = 10
 	// trendErrors is how many standard errors a slope must be above zero.
 	trendErrors = 3
+	// burstErrors is the same within a rise that is sure already.
+	burstErrors = 2
 	// lastingOdds is how much longer a rise is provided for than it has lasted: of rises of unknown length (no scale is likelier
 	// than another) six of seven end before they have lasted seven times as long as now.
 	lastingOdds = 6
@@ -31,8 +33,6 @@ type load struct {
 	// trend is the ordinary rate one lead time from now.
 	trend float64
 	burst bool
-	// slope is in arrivals per second per second.
-	slope float64
 	// spread is the ratio of the variance of arrivals to their mean (1: Poisson).
 	spread float64
 	peak   float64
@@ -44,21 +44,21 @@ func (h *History) arrivals(lead float64) load {
 	l.spread = h.spread(l.rate)
 	l.level, l.ahead = l.rate, l.rate
 	l.trend = h.trend(l, lead)
-	k := h.rise(l.spread)
-	if k == 0 {
-		return l
+	for _, k := range windows {
+		mean, ok := h.rise(k, l.spread)
+		if !ok {
+			continue
+		}
+		l.burst = true
+		level, ahead := mean, mean
+		if slope, se := h.slope(k, l.spread); se > 0 && slope > burstErrors*se {
+			level = mean + slope*float64(k-1)/2
+			ahead = level + slope*math.Min(lead, lastingOdds*float64(k))
+		}
+		// Each window is a witness; the highest is believed.
+		l.level = math.Max(l.level, level)
+		l.ahead = math.Max(l.ahead, math.Max(level, math.Min(ahead, h.ceiling(level))))
 	}
-	l.burst = true
-	t := h.over(k, 0)
-	mean := t.a / float64(t.n)
-	l.level = mean
-	l.ahead = mean
-	if slope, se := h.slope(k, l.spread); se > 0 && slope > trendErrors*se/1.5 {
-		l.slope = slope
-		l.level = mean + slope*float64(k-1)/2
-		l.ahead = l.level + slope*math.Min(lead, lastingOdds*float64(k))
-	}
-	l.ahead = math.Max(l.level, math.Min(l.ahead, h.ceiling(l.level)))
 	return l
 }
 
@@ -74,25 +74,16 @@ func (h *History) ceiling(level float64) float64 {
 	return mostGrowth * level
 }
 
-// rise finds the window whose arrivals are least likely to come from the rate of the minute before it, by the likelihood ratio of
-// two Poisson rates, its log divided by spread; 0 when none is unlikely enough.
-func (h *History) rise(spread float64) (window int) {
-	best := burstOdds * spread
-	for _, k := range windows {
-		now, before := h.over(k, 0), h.over(rateSeconds, k)
-		if now.n < k || before.n < 20 {
-			continue
-		}
-		n := float64(now.n)
-		l1, l0 := now.a/n, math.Max(before.a, 1)/float64(before.n)
-		if l1 <= l0 {
-			continue
-		}
-		if odds := n * (l1*math.Log(l1/l0) - (l1 - l0)); odds > best {
-			best, window = odds, k
-		}
+// rise is the rate of the newest k seconds, if it is higher than that of the minute before them by more than chance: by the
+// likelihood ratio of two Poisson rates, its log divided by spread.
+func (h *History) rise(k int, spread float64) (rate float64, ok bool) {
+	now, before := h.over(k, 0), h.over(rateSeconds, k)
+	if now.n < k || before.n < 20 {
+		return 0, false
 	}
-	return window
+	n := float64(now.n)
+	l1, l0 := now.a/n, math.Max(before.a, 1)/float64(before.n)
+	return l1, l1 > l0 && n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
 }
 
 // slope is the least-squares slope of the newest k seconds' arrivals and its standard error.

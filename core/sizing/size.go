@@ -78,6 +78,8 @@ func (s *State) first(r *Result) {
 	} else if m.Data.Problem == "" && m.Seen > 0 && s.Now-m.Seen > pause {
 		m.Since = s.Obs.Now
 	}
+	// The policy may have other bounds than when the number was decided.
+	m.Workers = s.clamp(m.Workers)
 	m.Seen = s.Now
 }
 

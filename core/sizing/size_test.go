@@ -281,7 +281,7 @@ func TestShrinkingIsSlowAndLooksBack(t *testing.T) {
 	w.run(1800)
 	before := w.last.Workers
 	w.rate = func(int) float64 { return 300 }
-	w.run(150)
+	w.run(100)
 	if w.last.Workers != before {
 		t.Fatalf("shrank to %d of %d within the window", w.last.Workers, before)
 	}
@@ -290,7 +290,7 @@ func TestShrinkingIsSlowAndLooksBack(t *testing.T) {
 		t.Fatalf("24 erlangs have %d workers after 23 minutes", w.last.Workers)
 	}
 	for i := 6; i < len(w.series); i++ {
-		if w.series[i] < int(0.69*float64(w.series[i-6])) {
+		if w.series[i] < int(0.49*float64(w.series[i-6])) {
 			t.Fatalf("%d -> %d within half a minute", w.series[i-6], w.series[i])
 		}
 	}

@@ -1,0 +1,6 @@
+//go:build race
+
+package peers
+
+// raced tells that the race detector is on: long runs of a single goroutine are then left to the run without it (see the Makefile).
+const raced = true
