@@ -89,6 +89,9 @@ func TestAHoldStopsTheLatencyStrategy(t *testing.T) {
 	w.log = nil
 	w.traffic.Responses = slow(40)
 	w.turns(5)
+	if w.m.Apps["shop"].Servers["c"].Serve {
+		t.Fatal("slow answers bring c in")
+	}
 	w.traffic.Responses = nil
 	w.turns(100) // longer than the quiet period
 	w.orders = nil
