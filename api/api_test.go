@@ -26,6 +26,8 @@ type fake struct {
 	ready       error
 	reload      error
 	reloadCount int
+	orders      []Order
+	orderErr    error
 }
 
 func (f *fake) Status() (Status, bool) {
@@ -34,9 +36,27 @@ func (f *fake) Status() (Status, bool) {
 	}
 	return *f.status, true
 }
-func (f *fake) Alive() error             { return f.alive }
-func (f *fake) Ready() error             { return f.ready }
-func (f *fake) Reload() error            { f.reloadCount++; return f.reload }
+func (f *fake) Alive() error    { return f.alive }
+func (f *fake) Ready() error    { return f.ready }
+func (f *fake) Reload() error   { f.reloadCount++; return f.reload }
+func (f *fake) Orders() []Order { return f.orders }
+func (f *fake) Order(r OrderRequest) (Order, error) {
+	if f.orderErr != nil {
+		return Order{}, f.orderErr
+	}
+	o := Order{ID: fmt.Sprintf("%s-%d", r.Kind, len(f.orders)+1), App: r.App, Kind: r.Kind, Owner: r.Owner, Workers: r.Workers, Rate: r.Rate, State: "waiting"}
+	f.orders = append(f.orders, o)
+	return o, nil
+}
+func (f *fake) Release(what string) ([]Order, error) {
+	for i, o := range f.orders {
+		if o.ID == what {
+			f.orders = append(f.orders[:i:i], f.orders[i+1:]...)
+			return []Order{o}, nil
+		}
+	}
+	return nil, Refused{ErrNotFound, "there is no " + what}
+}
 func (f *fake) WriteMetrics(w io.Writer) { fmt.Fprintln(w, "x 1") }
 
 func TestHandler(t *testing.T) {
@@ -55,6 +75,13 @@ func TestHandler(t *testing.T) {
 		"not ready":                    {"GET", "/readyz", true, 503, "haproxy: no socket"},
 		"public has no status":         {"GET", "/v1/status", true, 404, ""},
 		"public has no reload":         {"POST", "/v1/reload", true, 404, ""},
+		"public shows no orders":       {"GET", "/v1/orders", true, 404, ""},
+		"public takes no orders":       {"POST", "/v1/orders", true, 404, ""},
+		"public releases nothing":      {"DELETE", "/v1/orders/hold-1", true, 404, ""},
+		"no orders":                    {"GET", "/v1/orders", false, 200, `{"orders":null}`},
+		"an order without a body":      {"POST", "/v1/orders", false, 400, "not understood"},
+		"nothing to release":           {"DELETE", "/v1/orders/hold-1", false, 404, "there is no hold-1"},
+		"a release of everything":      {"DELETE", "/v1/orders/", false, 404, ""},
 		"unknown":                      {"GET", "/v2", false, 404, ""},
 	}
 	for name, c := range cases {

@@ -3,6 +3,9 @@
 //
 //	GET  /v1/status   what serves, what is wanted, why (Status)
 //	POST /v1/reload   read the configuration again, all or nothing; 200, or 409 with the problems
+//	GET  /v1/orders   the holds, pins and reservations, and what became of each (Orders)
+//	POST /v1/orders   give one (OrderRequest); 200 with it, or 400 with what is wrong
+//	DELETE /v1/orders/{id or app}  release one, or all of an app; 404 when there is none
 //	GET  /metrics     Prometheus text
 //	GET  /healthz     200 while the process turns its loop
 //	GET  /readyz      200 when every source answers, else 503 with what is missing

@@ -24,6 +24,11 @@ type Backend interface {
 	Ready() error
 	// Reload reads the configuration again, all or nothing.
 	Reload() error
+	// Orders lists the orders, Order gives one, Release ends one by its id or all of an app by its name. An error is a sentence for
+	// a person; nothing has changed then.
+	Orders() []Order
+	Order(req OrderRequest) (Order, error)
+	Release(what string) ([]Order, error)
 	// WriteMetrics writes all metrics in Prometheus text format.
 	WriteMetrics(w io.Writer)
 }
@@ -55,7 +60,9 @@ func Handler(b Backend, public bool) http.Handler {
 		}
 		writeJSON(w, http.StatusOK, map[string]string{"result": "the configuration was loaded"})
 	})
-	return mux
+	orderHandlers(mux, b)
+	// A page in somebody's browser must not give orders to an API on a loopback address.
+	return http.NewCrossOriginProtection().Handler(mux)
 }
 
 func health(w http.ResponseWriter, err error) {

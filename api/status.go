@@ -60,6 +60,7 @@ type App struct {
 	Rate     float64 `json:"rate"`
 	P50MS    float64 `json:"p50_ms"`
 	P95MS    float64 `json:"p95_ms"`
+	P99MS    float64 `json:"p99_ms"`
 	// TrafficAgeMS is the age of the newest SPOE message, -1 for none yet.
 	TrafficAgeMS float64 `json:"traffic_age_ms"`
 	InFlight     int     `json:"in_flight"`
@@ -73,10 +74,18 @@ type App struct {
 	Total        int     `json:"total"`
 	Wanted       int     `json:"wanted"`
 	// WorkerSeconds ran since the start; AlwaysOnSeconds would have run with every worker of every server always on.
-	WorkerSeconds   float64  `json:"worker_seconds"`
-	AlwaysOnSeconds float64  `json:"always_on_seconds"`
-	Hold            string   `json:"hold,omitempty"`
-	Servers         []Server `json:"servers"`
+	WorkerSeconds   float64 `json:"worker_seconds"`
+	AlwaysOnSeconds float64 `json:"always_on_seconds"`
+	Hold            string  `json:"hold,omitempty"`
+	// Sizing is how the wanted number of workers came about in the last turn; nil for apps that are not sized in workers.
+	Sizing *Sizing `json:"sizing,omitempty"`
+	// Change is the last turn that changed the wanted number since tidegate started.
+	Change *Sizing `json:"change,omitempty"`
+	// Alarms are states that a person should look at.
+	Alarms []string `json:"alarms,omitempty"`
+	// Orders are those for this app, and those for all apps.
+	Orders  []Order  `json:"orders,omitempty"`
+	Servers []Server `json:"servers"`
 	// Last is the last decision about this app.
 	Last *Event `json:"last,omitempty"`
 }
@@ -114,4 +123,34 @@ type Event struct {
 	// Step is true for steps, false for decisions. Error is why a step failed.
 	Step  bool   `json:"step"`
 	Error string `json:"error,omitempty"`
+}
+
+// Sizing is how an app's wanted number of workers came about in one turn.
+type Sizing struct {
+	Time time.Time `json:"time"`
+	// Before and Workers are the wanted numbers before and after the turn. Need is what the strategies asked for before any limit.
+	Before  int     `json:"before"`
+	Workers int     `json:"workers"`
+	Need    float64 `json:"need"`
+	// Strategy is the one whose need won, Frozen why nothing may be removed.
+	Strategy string `json:"strategy,omitempty"`
+	Frozen   string `json:"frozen,omitempty"`
+	// Inputs are the measured and learned numbers by name, Steps the number after each rule that had an effect, in order.
+	Inputs map[string]float64 `json:"inputs,omitempty"`
+	Steps  []SizingStep       `json:"steps,omitempty"`
+	// Limit is the rule that kept the number from what was asked for, Without the number without it.
+	Limit   string `json:"limit,omitempty"`
+	Without int    `json:"without,omitempty"`
+	// ArrivalsPerSecond is the mean of the last minute; ServiceMS the mean time a worker needs for a request, LeadMS the time from an
+	// order to its first good answer; -1 when not known. LeadLearned tells that it was measured, not configured.
+	ArrivalsPerSecond float64 `json:"arrivals_per_second"`
+	ServiceMS         float64 `json:"service_ms"`
+	LeadMS            float64 `json:"lead_ms"`
+	LeadLearned       bool    `json:"lead_learned"`
+}
+
+// SizingStep is the wanted number after one rule.
+type SizingStep struct {
+	Rule    string  `json:"rule"`
+	Workers float64 `json:"workers"`
 }

@@ -48,6 +48,9 @@ type Loop struct {
 	status   atomic.Pointer[api.Status]
 	lastTurn atomic.Int64
 	config   atomic.Pointer[api.Config]
+	// current is the setup in force, for those who do not turn.
+	current atomic.Pointer[Setup]
+	orders  *orderBook
 
 	// Below: only touched by the goroutine in Run.
 	setup    Setup
@@ -55,8 +58,11 @@ type Loop struct {
 	saveErr  error
 	turn     uint64
 	nodes    map[string]nodeState
+	lost     map[string]bool
 	sources  map[string]sourceState
 	account  map[string]*account
+	changes  map[string]api.Sizing
+	backlogs map[string]backlogState
 	unixTurn time.Time
 
 	events eventLog
@@ -70,7 +76,7 @@ func New(o Options) (*Loop, error) {
 	}
 	l := &Loop{
 		version: o.Version, store: o.Store, journal: o.Journal, log: o.Log, quiet: quiet.New(o.Log, time.Minute), set: o.Metrics, load: o.Load,
-		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, sources: map[string]sourceState{}, account: map[string]*account{},
+		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{}, backlogs: map[string]backlogState{},
 	}
 	// An agent refuses orders older than one it has had; the clock makes a restarted controller's orders newer.
 	l.epoch = uint64(l.started.UnixMilli())
@@ -83,6 +89,11 @@ func New(o Options) (*Loop, error) {
 		l.log.Error("the memory of the last run cannot be used; starting from what is seen now", "error", err)
 	}
 	l.memory = m
+	l.current.Store(&o.Setup)
+	l.orders, err = openOrders(o.Store.dir())
+	if err != nil {
+		l.log.Error("the orders of the last run cannot be used; none are in force", "error", err)
+	}
 	return l, nil
 }
 
@@ -127,10 +138,11 @@ func (l *Loop) oneTurn(ctx context.Context, now time.Time) {
 		return
 	}
 	obs := l.observation(seen, now)
-	plan, memory := core.Decide(l.setup.policy(), l.memory, obs)
+	plan, memory := core.Decide(l.setup.policy(now), l.memory, obs)
 	l.memory = memory
 	l.remember(obs, plan, now)
 	l.act(ctx, seen, plan, now)
+	l.endOrders(plan, now)
 	l.publish(seen, plan, now)
 	l.lastTurn.Store(now.UnixNano())
 }
@@ -204,15 +216,19 @@ func (l *Loop) adopt(next Setup) {
 		if next.app(a.Policy.Name) == nil {
 			l.meters.forget(a.Policy.Name)
 			delete(l.account, a.Policy.Name)
+			delete(l.changes, a.Policy.Name)
+			delete(l.backlogs, a.Policy.Name)
 		}
 	}
 	for name := range l.nodes {
 		if next.Nodes[name] == nil {
 			delete(l.nodes, name)
+			delete(l.lost, name)
 		}
 	}
 	l.sources = map[string]sourceState{}
 	l.setup = next
+	l.current.Store(&next)
 	l.web.look(next.Web)
 }
 

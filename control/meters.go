@@ -113,6 +113,21 @@ func (m *meters) app(a api.App) {
 	set(float64(a.InFlight), "tidegate_app_in_flight{app=%q}", a.Name)
 	set(float64(a.Queued), "tidegate_app_queued{app=%q}", a.Name)
 	set(b2f(a.Hold != ""), "tidegate_app_hold{app=%q}", a.Name)
+	set(a.P99MS/1000, "tidegate_app_response_seconds{app=%q,quantile=\"0.99\"}", a.Name)
+	if z := a.Sizing; z != nil {
+		set(z.Need, "tidegate_app_workers{app=%q,kind=\"need\"}", a.Name)
+		set(z.LeadMS/1000, "tidegate_app_lead_seconds{app=%q}", a.Name)
+		set(z.ArrivalsPerSecond, "tidegate_app_arrivals_60s_per_second{app=%q}", a.Name)
+		if z.ServiceMS >= 0 {
+			set(z.ServiceMS/1000, "tidegate_app_service_seconds{app=%q}", a.Name)
+		}
+	}
+	for _, code := range a.Alarms {
+		set(1, "tidegate_app_alarm{app=%q,code=%q}", a.Name, code)
+	}
+	for _, o := range a.Orders {
+		set(1, "tidegate_app_order{app=%q,id=%q,kind=%q,state=%q}", a.Name, o.ID, o.Kind, o.State)
+	}
 	m.total(a.Name, "tidegate_app_worker_seconds_total", a.WorkerSeconds)
 	m.total(a.Name, "tidegate_app_always_on_worker_seconds_total", a.AlwaysOnSeconds)
 	for _, s := range a.Servers {

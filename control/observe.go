@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // nodeState is the last good report of a node.
 type nodeState struct {
-	at    time.Time
-	pools map[string]core.PoolObs
+	at     time.Time
+	report NodeReport
 }
 
 // sourceState is how a source did in the last turn.
@@ -45,19 +46,29 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 	}
 	var mu sync.Mutex
 	nodeErrs := map[string]error{}
-	reports := map[string]map[string]core.PoolObs{}
+	reports := map[string]NodeReport{}
 	for name, node := range l.setup.Nodes {
 		wg.Go(func() {
-			pools, err := node.Report(ctx)
+			report, err := node.Report(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			nodeErrs[name], reports[name] = err, pools
+			nodeErrs[name], reports[name] = err, report
 		})
+	}
+	backlogs := make([]backlogState, len(l.setup.Apps))
+	for i := range l.setup.Apps {
+		if source := l.setup.Apps[i].Backlog; source != nil {
+			wg.Go(func() {
+				b := &backlogs[i]
+				b.value, b.at, b.err = source.Read(ctx)
+			})
+		}
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		return s
 	}
+	l.noteBacklogs(backlogs, now)
 	if l.setup.Proxy != nil {
 		if proxyErr == nil {
 			proxyErr = l.missing(s.proxy)
@@ -67,7 +78,7 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 	for name := range l.setup.Nodes {
 		l.note("agent "+name, nodeErrs[name], now)
 		if nodeErrs[name] == nil {
-			l.nodes[name] = nodeState{at: now, pools: reports[name]}
+			l.nodes[name] = nodeState{at: now, report: reports[name]}
 		}
 	}
 	if l.setup.Traffic != nil {
@@ -77,6 +88,27 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 		s.live, s.webOK = l.web.live()
 	}
 	return s
+}
+
+// backlogState is the last good reading of a message queue.
+type backlogState struct {
+	at    time.Time
+	value sizing.Backlog
+	err   error
+}
+
+func (l *Loop) noteBacklogs(read []backlogState, now time.Time) {
+	for i := range l.setup.Apps {
+		a := &l.setup.Apps[i]
+		if a.Backlog == nil {
+			delete(l.backlogs, a.Policy.Name)
+			continue
+		}
+		l.note("queue of "+a.Policy.Name, read[i].err, now)
+		if read[i].err == nil {
+			l.backlogs[a.Policy.Name] = read[i]
+		}
+	}
 }
 
 // missing names backends of the configuration that HAProxy does not have.
@@ -109,13 +141,16 @@ func (l *Loop) note(name string, err error, now time.Time) {
 
 // observation cuts the sight into one observation per app.
 func (l *Loop) observation(s *sight, now time.Time) core.Observation {
-	out := core.Observation{Now: now}
+	out := core.Observation{Now: now, Nodes: l.nodeObs(s, now)}
 	if l.saveErr != nil {
 		out.Problem = fmt.Sprintf("the state cannot be saved (%v)", l.saveErr)
 	}
 	for i := range l.setup.Apps {
 		a := &l.setup.Apps[i]
-		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now)}
+		obs := core.AppObs{Name: a.Policy.Name, Traffic: l.trafficObs(a, s, now), Orders: l.orders.of(a.Policy.Name)}
+		if b, ok := l.backlogs[a.Policy.Name]; ok && now.Sub(b.at) <= a.StaleAfter {
+			obs.Backlog = &b.value
+		}
 		var servers map[string]core.ProxyServerObs
 		if a.Policy.Proxied && s.proxy != nil {
 			if b, ok := s.proxy.Backends[a.Backend]; ok {
@@ -146,10 +181,18 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 
 func (l *Loop) trafficObs(a *App, s *sight, now time.Time) core.TrafficObs {
 	t, ok := s.traffic[a.Backend]
-	if !ok || !a.Policy.Proxied || t.Last.IsZero() || now.Sub(t.Last) > a.StaleAfter {
+	if !ok || !a.Policy.Proxied || t.Last.IsZero() {
 		return core.TrafficObs{}
 	}
-	return core.TrafficObs{Known: true, Rate: t.Rate, Errors: t.Errors, Responses: t.Responses}
+	// A message may have come while this turn was looking elsewhere.
+	age := max(0, now.Sub(t.Last))
+	if age > a.StaleAfter {
+		return core.TrafficObs{Age: age}
+	}
+	return core.TrafficObs{
+		Known: true, Rate: t.Rate, Errors: t.Errors, Age: age, Seconds: t.Seconds, InFlight: t.InFlight, Queued: t.Queued,
+		P50: t.P50, P95: t.P95, P99: t.P99, Responses: t.Responses,
+	}
 }
 
 // poolObs is the node's report of the app while it is fresh enough.
@@ -158,9 +201,11 @@ func (l *Loop) poolObs(a *App, srv Server, now time.Time) core.PoolObs {
 	if !ok || now.Sub(st.at) > a.StaleAfter {
 		return core.PoolObs{}
 	}
-	pool, ok := st.pools[a.Policy.Name]
+	pool, ok := st.report.Pools[a.Policy.Name]
 	if !ok {
 		l.quiet.Warn("pool "+srv.Node+"/"+a.Policy.Name, "the node's agent does not know the app", "node", srv.Node, "app", a.Policy.Name)
+		return core.PoolObs{}
 	}
+	pool.Age += now.Sub(st.at)
 	return pool
 }

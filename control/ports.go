@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/core/sizing"
 )
 
 // Proxy is one HAProxy's runtime API.
@@ -71,14 +72,23 @@ type WebOutcome struct {
 
 // Node is one node agent.
 type Node interface {
-	Report(ctx context.Context) (map[string]core.PoolObs, error)
+	Report(ctx context.Context) (NodeReport, error)
 	// SetWorkers is idempotent; the agent refuses an epoch older than one it has seen.
 	SetWorkers(ctx context.Context, app string, workers int, epoch uint64) error
 }
 
+// NodeReport is what a node's agent says.
+type NodeReport struct {
+	// Capacity is how many workers the node can hold, 0 for unknown. CPU and Memory are the shares in use, 0..1, -1 for unknown.
+	Capacity    int
+	CPU, Memory float64
+	// Pools are the workers by app. Their Age is that of the agent's own sample.
+	Pools map[string]core.PoolObs
+}
+
 // Traffic is the meter fed by HAProxy's SPOE filter.
 type Traffic interface {
-	// Take returns what was measured per backend, with the response times since the last call.
+	// Take returns what was measured per backend, with the response times and the complete seconds since the last call.
 	Take(now time.Time) map[string]TrafficReport
 	// State describes the agent itself for the status.
 	State() api.SPOA
@@ -89,11 +99,19 @@ type TrafficReport struct {
 	// Last is when the last message (heartbeat or request) came.
 	Last             time.Time
 	Rate, Errors     float64
-	P50, P95         time.Duration
+	P50, P95, P99    time.Duration
 	InFlight, Queued int
 	// Open is the number of requests known to be open, -1 when HAProxy tells nothing of arrivals; OldestOpen is how long ago
 	// the oldest of them came.
 	Open       int
 	OldestOpen time.Duration
 	Responses  []time.Duration
+	// Seconds are the complete seconds since the last Take.
+	Seconds []sizing.Second
+}
+
+// Backlog tells how long a message queue is.
+type Backlog interface {
+	// Read returns the backlog and when it was read.
+	Read(ctx context.Context) (sizing.Backlog, time.Time, error)
 }

@@ -25,6 +25,10 @@ type App struct {
 	Upstream   WebUpstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// At is the policy as it is to be decided by at a time, for what depends on the date (a schedule's time zones); nil for Policy.
+	At func(now time.Time) core.AppPolicy
+	// Backlog tells the length of the message queue that the app's workers consume, nil without one.
+	Backlog Backlog
 }
 
 // Server is where a server is found. WarmURL is "" without a warm-up.
@@ -34,10 +38,15 @@ type Server struct {
 	WarmTimeout               time.Duration
 }
 
-func (s Setup) policy() core.Policy {
-	p := core.Policy{}
-	for _, a := range s.Apps {
-		p.Apps = append(p.Apps, a.Policy)
+func (s Setup) policy(now time.Time) core.Policy {
+	p := core.Policy{Apps: make([]core.AppPolicy, 0, len(s.Apps))}
+	for i := range s.Apps {
+		a := &s.Apps[i]
+		if a.At != nil {
+			p.Apps = append(p.Apps, a.At(now))
+		} else {
+			p.Apps = append(p.Apps, a.Policy)
+		}
 	}
 	return p
 }

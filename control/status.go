@@ -88,6 +88,7 @@ func (l *Loop) publish(s *sight, plan core.Plan, now time.Time) {
 	l.unixTurn = now
 	for i, p := range plan.Apps {
 		a := l.appStatus(&l.setup.Apps[i], p, s, now, step)
+		l.sized(&a, &l.setup.Apps[i], &plan.Apps[i], now)
 		l.meters.app(a)
 		st.Apps = append(st.Apps, a)
 	}
@@ -126,7 +127,7 @@ func (l *Loop) spoeSource(s *sight, now time.Time) api.Source {
 func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step time.Duration) api.App {
 	out := api.App{Name: p.Name, Strategy: string(app.Policy.Strategy), TrafficAgeMS: -1, OpenKnown: -1, OldestOpenMS: -1, Hold: string(l.memory.Apps[p.Name].Hold), Last: l.events.lastOf(p.Name)}
 	if t, ok := s.traffic[app.Backend]; ok && app.Policy.Proxied && !t.Last.IsZero() {
-		out.Rate, out.P50MS, out.P95MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(max(0, now.Sub(t.Last)))
+		out.Rate, out.P50MS, out.P95MS, out.P99MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(t.P99), ms(max(0, now.Sub(t.Last)))
 		out.InFlight, out.Queued = t.InFlight, t.Queued
 		if t.Open >= 0 {
 			out.OpenKnown, out.OldestOpenMS = t.Open, ms(t.OldestOpen)

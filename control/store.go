@@ -29,6 +29,8 @@ func NewStore(dir string) (*Store, error) {
 	return &Store{path: filepath.Join(dir, "memory.json")}, nil
 }
 
+func (s *Store) dir() string { return filepath.Dir(s.path) }
+
 // Load reads the memory; there is none before the first Save. A file that cannot be understood is put aside (.bad), because
 // the next Save would overwrite it, and reported: then tidegate starts from what it sees.
 func (s *Store) Load() (core.Memory, error) {
@@ -57,30 +59,38 @@ func (s *Store) Save(m core.Memory, sync bool) error {
 	if err != nil {
 		return fmt.Errorf("encode the memory: %w", err)
 	}
-	tmp := s.path + ".tmp"
+	if err := replaceFile(s.path, text, sync); err != nil {
+		return fmt.Errorf("save the memory: %w", err)
+	}
+	return nil
+}
+
+// replaceFile replaces a file whole; with sync it is flushed, and the folder too.
+func replaceFile(path string, text []byte, sync bool) error {
+	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
 	if err != nil {
-		return fmt.Errorf("save the memory: %w", err)
+		return fmt.Errorf("write a new file: %w", err)
 	}
 	_, err = f.Write(text)
 	if err == nil && sync {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("save the memory: %w", err), os.Remove(tmp))
+		return errors.Join(fmt.Errorf("write a new file: %w", err), os.Remove(tmp))
 	}
-	if err := os.Rename(tmp, s.path); err != nil {
-		return fmt.Errorf("save the memory: %w", err)
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put the new file in place: %w", err)
 	}
 	if !sync {
 		return nil
 	}
-	dir, err := os.Open(filepath.Dir(s.path))
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return fmt.Errorf("flush the state folder: %w", err)
+		return fmt.Errorf("flush the folder: %w", err)
 	}
 	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("flush the state folder: %w", err)
+		return fmt.Errorf("flush the folder: %w", err)
 	}
 	return nil
 }

@@ -57,6 +57,8 @@ type turn struct {
 	m       AppMemory
 	servers []view
 	hold    Code
+	// held: an operator has stopped everything.
+	held    bool
 	reasons []Reason
 	result  *sizing.Result
 	// nodes holds the nodes that are not up.
@@ -92,13 +94,16 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 	}
 	t.meet()
 	t.holds()
+	t.operatorHold()
 	if p.Strategy != Noop {
-		t.floor()
-		switch p.Strategy {
-		case Latency:
-			t.latency()
-		default:
+		if !t.held {
+			t.floor()
+		}
+		switch {
+		case p.Strategy != Latency:
 			t.sized()
+		case !t.held:
+			t.latency()
 		}
 	}
 	plan := AppPlan{Name: p.Name, Sizing: t.result}
@@ -107,7 +112,9 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 	}
 	if p.Strategy != Noop {
 		plan.Actions = t.limit(t.lifecycle())
-		plan.Web = t.web()
+		if !t.held {
+			plan.Web = t.web()
+		}
 	}
 	t.keep()
 	plan.Targets = make([]ServerTarget, 0, len(t.servers))

@@ -40,7 +40,7 @@ func (t *turn) lifecycle() []proposal {
 	out := t.space.proposals[:0]
 	for i := range t.servers {
 		v := &t.servers[i]
-		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known {
+		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known || t.held && !t.restoring(v) {
 			continue
 		}
 		pr := proposal{index: i, next: v.m}

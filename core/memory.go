@@ -24,7 +24,9 @@ type AppMemory struct {
 	// Activity is the time of the last scaling decision.
 	Activity time.Time `json:"activity"`
 	// Hold is the hold or alarm reported last, so that it is reported once.
-	Hold    Code `json:"hold,omitempty"`
+	Hold Code `json:"hold,omitempty"`
+	// Held tells that an operator's hold was in force.
+	Held    bool `json:"held,omitempty"`
 	AtMax   bool `json:"at_max,omitempty"`
 	Limited bool `json:"limited,omitempty"`
 	// Out is the capacity that left within the last minute.

@@ -88,6 +88,8 @@ const (
 	CodeHoldErrors  Code = "hold_errors"  // an error storm: nothing shrinks
 	CodeHoldZero    Code = "hold_zero"    // no busy worker is reported while HAProxy has requests running
 	CodeHoldSelf    Code = "hold_self"    // tidegate itself cannot work safely (its state cannot be saved)
+	CodeHoldOrder   Code = "hold_order"   // an operator's hold: nothing changes
+	CodeHoldOver    Code = "hold_over"    // the operator's hold is over
 	CodeDataBack    Code = "data_back"    // the hold is over
 	CodeForeign     Code = "foreign"      // a human holds the server
 	CodeForeignOver Code = "foreign_over" // the human let it go

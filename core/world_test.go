@@ -20,6 +20,7 @@ type world struct {
 	// deaf: HAProxy takes no orders.
 	deaf    bool
 	traffic TrafficObs
+	orders  []sizing.Order
 	queued  int
 	web     map[string]int
 	webOK   bool
@@ -66,7 +67,7 @@ func (w *world) serving(name string, workers int) *fakeServer {
 }
 
 func (w *world) observe() Observation {
-	o := AppObs{Name: w.p.Name, Traffic: w.traffic}
+	o := AppObs{Name: w.p.Name, Traffic: w.traffic, Orders: w.orders}
 	if w.p.Proxied && w.proxyOK {
 		o.Proxy = ProxyObs{Known: true, Process: w.process, Queued: w.queued}
 	}

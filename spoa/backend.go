@@ -64,6 +64,7 @@ type shared struct {
 	openExpire              time.Duration
 	budget                  *window.Budget
 	backendKind, serverKind *window.Sketches
+	wall                    wall
 }
 
 // backend is what a meter knows of one backend. mu guards all; it is held for about 100 ns by a sample, and for some ten
@@ -78,6 +79,7 @@ type backend struct {
 	gone          bool  // forgotten by the meter, and empty
 	counted       bool  // the counters give the arrivals
 	countedSecond int64 // when they were last seen
+	silences      []silence
 	sketch        window.Sketch
 	timings       *window.Recent[timing]
 	servers       map[string]*server
@@ -246,13 +248,13 @@ func (b *backend) count(at, sec int64, boot string, c Counters, heartbeat bool) 
 	if !c.Known || boot == "" {
 		return 0, false
 	}
-	answered := b.totals.answered
+	since, answered := b.hear(sec, boot), b.totals.answered
 	arrivals = b.totals.observe(at, boot, c, heartbeat)
 	if !b.counted || sec > b.countedSecond {
 		if !b.counted {
-			b.counted, b.countedSecond = true, sec
+			b.counted, since = true, sec
 		}
-		b.seconds.Spread(b.countedSecond, sec, arrivals)
+		b.seconds.Spread(since, sec, arrivals)
 		b.seconds.Begin(sec)
 		b.countedSecond, arrivals = sec, 0
 	}

@@ -36,6 +36,7 @@
 //   - Memory is bounded: connections, buffers, names, backends, servers, and one budget for all that grows with traffic
 //     (package window says what happens when it is short). 1,000 backends of 50 servers and 200 connections, an hour
 //     behind them, take less than 40 MB of resident memory.
+//   - Seconds hands each complete second of a backend over once, with all its arrivals, and none in which HAProxy did not run.
 //   - Totals never go back, though HAProxy's counters start at 0 with each process.
 //
 // The protocol is HAProxy's doc/SPOE.txt, version 2.0.

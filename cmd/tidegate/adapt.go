@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/control"
 	"github.com/tidegate/tidegate/core"
 	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/internal/backlog"
 	"github.com/tidegate/tidegate/nginxgen"
 	"github.com/tidegate/tidegate/spoa"
 )
@@ -157,26 +158,34 @@ type nodeAdapter struct {
 	client *agent.Client
 }
 
-func (n nodeAdapter) Report(ctx context.Context) (map[string]core.PoolObs, error) {
+func (n nodeAdapter) Report(ctx context.Context) (control.NodeReport, error) {
+	out := control.NodeReport{CPU: -1, Memory: -1, Pools: map[string]core.PoolObs{}}
 	r, err := n.client.Report(ctx)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if r.Node != n.name {
-		return nil, fmt.Errorf("the agent calls itself %q, the configuration calls it %q: is the url right?", r.Node, n.name)
+		return out, fmt.Errorf("the agent calls itself %q, the configuration calls it %q: is the url right?", r.Node, n.name)
 	}
-	out := map[string]core.PoolObs{}
+	if r.Host.Known {
+		out.CPU = r.Host.CPUBusy
+		if r.Host.MemTotal > 0 {
+			out.Memory = 1 - float64(r.Host.MemAvailable)/float64(r.Host.MemTotal)
+		}
+	}
 	var problems []error
 	for name, a := range r.Apps {
-		out[name] = core.PoolObs{
-			Known: a.WorkersKnown, BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting, Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
+		out.Capacity += a.Max
+		out.Pools[name] = core.PoolObs{
+			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting,
+			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
 		}
 		if !a.WorkersKnown {
 			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))
 		}
 	}
 	if len(problems) > 0 && len(problems) == len(r.Apps) {
-		return nil, errors.Join(problems...)
+		return out, errors.Join(problems...)
 	}
 	return out, nil
 }
@@ -192,6 +201,7 @@ type trafficAdapter struct {
 	server *spoa.Server
 	meter  *spoa.Meter
 	errors map[string]*errorShare
+	feeds  map[string]*feed
 }
 
 // errorShare remembers the counts of a few turns, for the share of errors among recent ends of requests.
@@ -236,12 +246,16 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 		share := t.errors[b.Name]
 		if share == nil {
 			share = &errorShare{}
-			t.errors[b.Name] = share
+			t.errors[b.Name], t.feeds[b.Name] = share, &feed{cursor: spoa.FromStart}
 		}
 		r := control.TrafficReport{
-			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, InFlight: b.InFlight, Queued: b.Queued, Open: b.Open, OldestOpen: b.OldestOpen,
+			Last: last, Rate: b.Rate, P50: b.P50, P95: b.P95, P99: b.P99, InFlight: b.InFlight, Queued: b.Queued, Open: b.Open, OldestOpen: b.OldestOpen,
 			Errors: share.add(endCounts{b.Completions, b.Sampled, b.Errors, b.NoResponse}),
 		}
+		f := t.feeds[b.Name]
+		var seconds []spoa.Second
+		seconds, f.cursor = t.meter.Seconds(now, b.Name, f.cursor)
+		r.Seconds = f.take(now, b, seconds)
 		for _, s := range b.Samples {
 			if s.Response >= 0 {
 				r.Responses = append(r.Responses, s.Response)
@@ -252,6 +266,7 @@ func (t *trafficAdapter) Take(now time.Time) map[string]control.TrafficReport {
 	for name := range t.errors {
 		if _, ok := out[name]; !ok {
 			delete(t.errors, name)
+			delete(t.feeds, name)
 		}
 	}
 	return out
@@ -334,7 +349,10 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 }
 
 func controlApp(a conf.App) control.App {
-	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter}
+	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter, At: a.At}
+	if b := a.Backlog; b != nil {
+		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
+	}
 	if u := a.Upstream; u != nil {
 		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
 	}

@@ -83,7 +83,8 @@ Begin with "tidegate init --haproxy /etc/haproxy/haproxy.cfg --nginx /etc/nginx/
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("tidegate {{.Version}}\n")
-	root.AddCommand(runCommand(), agentCommand(), checkCommand(), statusCommand(), reloadCommand(), decideCommand(), simulateCommand(), initCommand(), demoCommand())
+	root.AddCommand(runCommand(), agentCommand(), checkCommand(), statusCommand(), explainCommand(), ordersCommand(), holdCommand(), pinCommand(), reserveCommand(),
+		releaseCommand(), reloadCommand(), decideCommand(), simulateCommand(), initCommand(), demoCommand())
 	return root
 }
 

@@ -133,7 +133,7 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		}
 		meter := spoa.NewMeter(spoa.MeterOptions{OpenExpire: cfg.SPOA.OpenExpire, Metrics: set})
 		c.spoa = spoa.New(spoa.Options{Sink: meter, Log: log, Metrics: set, Drain: drainTime})
-		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}}
+		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}, feeds: map[string]*feed{}}
 	}
 	setup, err := r.build(ctx, cfg)
 	if err != nil {

@@ -85,7 +85,16 @@ func printStatus(out io.Writer, s api.Status, events int) {
 	for _, a := range s.Apps {
 		fmt.Fprintf(out, "\n%s (%s)  %s\n", a.Name, a.Strategy, appLine(a))
 		if a.Hold != "" {
-			fmt.Fprintf(out, "  held: %s\n", a.Hold)
+			fmt.Fprintf(out, "  held: %s (%s)\n", a.Hold, meaning(a.Hold))
+		}
+		for _, code := range a.Alarms {
+			fmt.Fprintf(out, "  ALARM %s: %s\n", code, meaning(code))
+		}
+		for _, o := range a.Orders {
+			fmt.Fprintf(out, "  order %s\n", orderLine(o, s.Now))
+		}
+		if a.Sizing != nil {
+			fmt.Fprintf(out, "  %s\n", known(a.Sizing))
 		}
 		tw := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "  SERVER\tNODE\tPHASE\tHAPROXY\tWEIGHT\tRUNNING\tBUSY/READY\tWANTED\tNGINX")

@@ -15,6 +15,8 @@ type Futile struct {
 	Since   int64 `json:"since,omitempty"`
 	Probe   int64 `json:"probe,omitempty"`
 	Probing bool  `json:"probing,omitempty"`
+	// Eased is since when not all workers have been busy, 0 when they are.
+	Eased int64 `json:"eased,omitempty"`
 	// Tries counts the probes that were of no use; each doubles the time to the next.
 	Tries int `json:"tries,omitempty"`
 }
@@ -39,6 +41,22 @@ func (s *State) saturated() bool {
 		return s.Busy >= saturatedShare*s.Ready
 	}
 	return s.Queued >= 1
+}
+
+// easeSeconds is how long not all workers must be busy before growth is no longer watched: new ones are not at work in the moment
+// in which they become ready, and busy counts are means over the last second.
+const easeSeconds = 10
+
+// eased tells that workers have been free for some time.
+func (s *State) eased() bool {
+	f := &s.Memory.Futile
+	switch {
+	case s.saturated():
+		f.Eased = 0
+	case f.Eased == 0:
+		f.Eased = s.Now
+	}
+	return f.Eased > 0 && s.Now-f.Eased >= easeSeconds
 }
 
 func (s *State) slower() bool {
@@ -69,7 +87,7 @@ func (s *State) futility(r *Result) int {
 		if s.slower() && s.saturated() && (f.Cap == 0 || f.Probing) {
 			*f = Futile{Workers: s.Ready, Throughput: x, At: s.Now, Cap: f.Cap, Since: f.Since, Probe: f.Probe, Probing: f.Probing, Tries: f.Tries}
 		}
-	case !s.slower() || !s.saturated():
+	case !s.slower() || s.eased():
 		f.Workers, f.Arrived = 0, 0
 	case f.Arrived == 0:
 		if s.Ready >= math.Max(1.1*f.Workers, f.Workers+1) {

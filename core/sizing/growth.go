@@ -114,7 +114,7 @@ func (l *Lead) see(ready, wanted int, now int64) {
 // seconds is the ninth tenth of what was learned, or what the policy says until three orders have come true, with one turn of
 // the loop added by the caller's own observations.
 func (l *Lead) seconds(prior float64) float64 {
-	if len(l.Samples) < 3 {
+	if len(l.Samples) < leastLeads {
 		return prior
 	}
 	sorted := slices.Clone(l.Samples)

@@ -30,7 +30,6 @@ type chaos struct {
 	rate float64
 	// sick is what is wrong with the observations now, for so many turns.
 	sick, left int
-	queue      float64
 }
 
 func (c *chaos) policy() Policy {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
@@ -46,6 +47,14 @@ type Summary struct {
 	WorkerSeconds, AlwaysOnSeconds float64
 	AckP50, AckP99                 float64
 	Errors                         string
+	// Decisions are the changes of the wanted number of workers, oldest first.
+	Decisions []Decision
+}
+
+// Decision is what was decided, when (since the load began), and why.
+type Decision struct {
+	After time.Duration
+	Why   string
 }
 
 // PhaseSummary is one phase of the load.
@@ -66,6 +75,9 @@ type show struct {
 	began  time.Time
 	screen screen
 	peak   int
+	// decided are the decisions so far, told until when they have been collected.
+	decided []Decision
+	told    time.Time
 }
 
 // Run starts the fleet, sends the load, shows the table and prints the summary. The error is nil only when no request failed.
@@ -184,7 +196,24 @@ func (s *show) draw(ctx context.Context) {
 		}
 	}
 	s.peak = max(s.peak, serving)
+	s.collect(st)
 	s.screen.draw(s.set.phase(time.Since(s.began)), s.table(st))
+}
+
+// collect keeps the decisions that changed the number of workers.
+func (s *show) collect(st api.Status) {
+	// One turn's decisions have the same time.
+	told := s.told
+	for i := len(st.Events) - 1; i >= 0; i-- {
+		e := &st.Events[i]
+		if e.Step || !e.Time.After(told) {
+			continue
+		}
+		s.told = e.Time
+		if e.Code == "grow" || e.Code == "shrink" {
+			s.decided = append(s.decided, Decision{max(0, e.Time.Sub(s.began)), e.Sentence})
+		}
+	}
 }
 
 func (s *show) summary(ctx context.Context) (Summary, error) {
@@ -194,7 +223,7 @@ func (s *show) summary(ctx context.Context) (Summary, error) {
 	}
 	sum := Summary{
 		Actions: st.Totals.Actions, Reloads: st.Totals.NginxReloads, AckP50: st.SPOA.AckP50MS, AckP99: st.SPOA.AckP99MS, PeakServers: s.peak,
-		WorkerSeconds: st.Apps[0].WorkerSeconds, AlwaysOnSeconds: st.Apps[0].AlwaysOnSeconds, Errors: s.tally.Errors(),
+		WorkerSeconds: st.Apps[0].WorkerSeconds, AlwaysOnSeconds: st.Apps[0].AlwaysOnSeconds, Errors: s.tally.Errors(), Decisions: s.decided,
 	}
 	sum.Sent, sum.Failed = s.tally.Counts()
 	from := time.Duration(0)
@@ -211,6 +240,12 @@ func (s *show) summary(ctx context.Context) (Summary, error) {
 }
 
 func printSummary(out io.Writer, sum Summary) {
+	if len(sum.Decisions) > 0 {
+		fmt.Fprintf(out, "\nwhat was decided, and by what (on a running system: tidegate explain APP)\n")
+	}
+	for _, d := range sum.Decisions {
+		fmt.Fprintf(out, "  %s  %s\n", clock(d.After), cut(d.Why, 150))
+	}
 	fmt.Fprintf(out, "\nsummary\n  requests          %d sent, %d failed\n", sum.Sent, sum.Failed)
 	if sum.Errors != "" {
 		fmt.Fprintf(out, "  failures          %s\n", sum.Errors)

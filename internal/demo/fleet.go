@@ -57,13 +57,15 @@ type Options struct {
 	Log func(format string, args ...any)
 }
 
-// DefaultApp sizes the app of the demo: quicker than a production setting, so that two minutes show everything.
-const DefaultApp = `    strategy: busy_ratio
+// DefaultApp sizes the app of the demo. What a production setting does within minutes is done within seconds here, so that two
+// minutes show everything; how much is needed is decided as everywhere.
+const DefaultApp = `    strategy: erlang
+    slo: 500ms
+    lead_time: 4s
     min_workers: 2
-    busy_ratio: {target: 0.65, window: 1s}
     down: {window: 12s, every: 4s, share: 0.34}
-    lead_time: 3s
     max_out_per_minute: 1
+    ramp: [50, 100]
 `
 
 // Start brings the whole fleet up; on an error everything started is ended again.

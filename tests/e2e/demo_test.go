@@ -20,7 +20,7 @@ func TestDemo(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit status %d:\n%s", code, out)
 	}
-	for _, want := range []string{"RISING", "BUSY", "n4", "last decision: ", "nginx reloads", "SPOE ACK", "saved (", " sent, 0 failed"} {
+	for _, want := range []string{"RISING", "BUSY", "n4", "last decision: ", "what was decided, and by what", " workers: ", "nginx reloads", "SPOE ACK", "saved (", " sent, 0 failed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}

@@ -176,7 +176,10 @@ func TestDeadAgentAndMissingSocketShrinkNothing(t *testing.T) {
 	f.until("HAProxy back", 20*time.Second, func(s api.Status) bool { return serving(s) >= 2 })
 }
 
-func get(url string) error {
+func get(url string) error { return read(url, io.Discard) }
+
+// read copies what a URL answers; any status but 200 is an error with the answer.
+func read(url string, to io.Writer) error {
 	resp, err := http.Get(url)
 	if err != nil {
 		return err
@@ -189,7 +192,8 @@ func get(url string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", resp.Status, body)
 	}
-	return nil
+	_, err = to.Write(body)
+	return err
 }
 
 // Garbage on the SPOE socket is counted, logged once and hurts nobody.

@@ -5,7 +5,9 @@
 #   /stream      five chunks, ?ms=N apart
 #   /boom        raises
 #   /warm        answers 200 with the User-Agent seen; $WARM_CODE_FILE, when it exists, holds another status code
-# $APP_BOOT_MS delays the import, as an application that starts slowly does. $APP_LOG gets a line "path user-agent".
+# $APP_GATE_FILE, when it exists, is a dependency that serves one request of all workers at a time, for as many milliseconds as the
+# file says. $APP_BOOT_MS delays the import, as an application that starts slowly does. $APP_LOG gets a line "path user-agent".
+import fcntl
 import os
 import time
 from urllib.parse import parse_qs
@@ -19,6 +21,15 @@ def setting(path, default):
             return f.read().strip() or default
     except OSError:
         return default
+
+
+def gate(path):
+    try:
+        with open(path) as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            time.sleep(int(f.read() or "0") / 1000)
+    except OSError:
+        pass
 
 
 def app(environ, start_response):
@@ -43,6 +54,8 @@ def app(environ, start_response):
     elif path == "/stream":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return stream(ms)
+    if path == "/":
+        gate(os.environ.get("APP_GATE_FILE", ""))
     if ms:
         time.sleep(ms / 1000)
     start_response(code, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

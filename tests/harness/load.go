@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Load is an open-loop load on one URL: requests leave at their time whatever became of those before. Each is a POST on a
-// connection of its own, because Go repeats GETs on reused connections by itself, which would hide failures.
+// Load is an open-loop load on one URL: requests leave at their time whatever became of those before. Each is a POST, by default on
+// a connection of its own: Go repeats GETs on reused connections by itself, which would hide failures.
 type Load struct {
 	URL string
 	// Rate is requests per second at a time since the start, below 0 to end the load; For is how long requests are sent.
@@ -24,6 +24,8 @@ type Load struct {
 	MaxInFlight int
 	// Host is the Host header, the URL's when empty.
 	Host string
+	// KeepAlive sends requests over connections that were used before. A request that fails on one is not repeated.
+	KeepAlive bool
 	// OnDone is told of every request when it has ended; it may be called by many goroutines.
 	OnDone func(Result)
 }
@@ -112,7 +114,8 @@ func (l Load) Run(ctx context.Context) {
 	if most == 0 {
 		most = 2000
 	}
-	client := &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
+	client := &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: !l.KeepAlive, MaxIdleConnsPerHost: 100, Proxy: nil}}
+	defer client.CloseIdleConnections()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, most)
 	start := time.Now()
@@ -158,6 +161,8 @@ func (l Load) one(ctx context.Context, client *http.Client, start time.Time) Res
 		r.Err = err
 		return r
 	}
+	// Without it a body cannot be sent twice.
+	req.GetBody = nil
 	if l.Host != "" {
 		req.Host = l.Host
 	}
