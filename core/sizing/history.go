@@ -60,6 +60,7 @@ func (s *Second) credible() bool {
 
 // add takes what is newer than what is known and not in the future; absurd tells that something could not be.
 func (h *History) add(seconds []Second, now int64) (absurd bool) {
+	h.rewind(now)
 	for i := range seconds {
 		s := &seconds[i]
 		if !s.credible() || s.At > now+1 {
@@ -76,6 +77,18 @@ func (h *History) add(seconds []Second, now int64) (absurd bool) {
 		}
 	}
 	return absurd
+}
+
+// rewind forgets the seconds that lie in the future since the date was set back, so that those to come are taken.
+func (h *History) rewind(now int64) {
+	n := len(h.Fine)
+	for n > 0 && h.Fine[n-1].At > now+1 {
+		n--
+	}
+	h.Fine = h.Fine[:n]
+	if h.TensAt > now+10 {
+		h.TensAt = now - now%10 - 10
+	}
 }
 
 // share is the bucket's part of one second.
@@ -127,7 +140,10 @@ func (h *History) ten(f Fine) {
 	at := f.At - 9
 	if len(h.Tens) > 0 {
 		missed := (at-h.TensAt)/10 - 1
-		if missed < 0 || missed >= hourTens {
+		if missed < 0 {
+			return
+		}
+		if missed >= hourTens {
 			h.Tens, missed = h.Tens[:0], 0
 		}
 		for range missed {

@@ -144,6 +144,9 @@ func (s *State) wanted(o *Order) (need int, why string) {
 		return need, "it has no end"
 	case o.Until.Sub(o.From) > mostReserved:
 		return need, fmt.Sprintf("it lasts longer than %v", mostReserved)
+	case need > s.Policy.MaxWorkers && s.Memory.Reservations[o.ID].Active:
+		// Given once, it is not taken back when the service becomes slower: as much as there can be.
+		return s.Policy.MaxWorkers, ""
 	case need > s.Policy.MaxWorkers:
 		return need, fmt.Sprintf("it needs %d workers, and at most %d may run", need, s.Policy.MaxWorkers)
 	}

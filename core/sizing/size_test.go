@@ -393,3 +393,28 @@ func TestLoseNodeProvidesForTheLargest(t *testing.T) {
 		t.Fatalf("%d workers on three nodes with N-1, %d without: 20 erlangs must fit on two", w.last.Workers, plain)
 	}
 }
+
+func TestADateSetBackStopsNothing(t *testing.T) {
+	w := newWorld(t, 250)
+	w.run(1800)
+	tens := len(w.m.History.Tens)
+	w.now = w.now.Add(-20 * time.Minute)
+	w.rate = func(int) float64 { return 1000 }
+	w.run(60)
+	if w.last.Workers < 80 || w.last.Frozen != "" || len(w.m.History.Tens) < tens {
+		t.Fatalf("a minute after the date was set back %d workers, frozen %q, %d tens of %d", w.last.Workers, w.last.Frozen, len(w.m.History.Tens), tens)
+	}
+}
+
+func TestAReservationOnceGivenIsNotTakenBack(t *testing.T) {
+	w := newWorld(t, 250)
+	w.p.MaxWorkers = 100
+	w.run(1200)
+	w.orders = []Order{{ID: "r", Kind: OrderReserve, Rate: 900, From: w.now, Until: w.now.Add(time.Hour)}}
+	w.run(60)
+	w.service = func(int) float64 { return 0.12 }
+	w.run(120)
+	if got := w.last.Orders["r"]; got.State != "active" || got.Workers != 100 || w.has(CodeReserveNo) {
+		t.Fatalf("the service became slower: %+v", got)
+	}
+}
