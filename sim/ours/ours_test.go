@@ -207,3 +207,46 @@ func TestAnAppsServersAreFitted(t *testing.T) {
 		t.Errorf("fitted to other nodes: %+v", got)
 	}
 }
+
+// What the decision core promises in the cases that it knows of beforehand, or must not be fooled by.
+func TestTheLoopKeepsItsPromises(t *testing.T) {
+	for _, c := range []struct {
+		trace    string
+		loseNode bool
+		// most is the largest share of slow requests, from second from on, for so many seconds; 0 is the whole run.
+		most  float64
+		from  func(tr *sim.Trace) int
+		span  int
+		alarm string
+	}{
+		{trace: "outage", most: 0.005, alarm: "collapse"},
+		{trace: "zerometrics", most: 0.005, alarm: "collapse"},
+		{trace: "nodeloss", loseNode: true, most: 0.005},
+		{trace: "push", most: 0.005, from: func(tr *sim.Trace) int { return int(tr.Announced[0].From) }, span: 300},
+		{trace: "depcap", most: 1, alarm: "futile"},
+	} {
+		p := sim.DefaultParams()
+		tr := builtin(t, c.trace, 7)
+		app := App(p)
+		app.Sizing.Erlang.LoseNode = c.loseNode
+		r := run(t, p, tr, app)
+		slow := r.SlowPart
+		if c.from != nil {
+			all, late := int32(0), int32(0)
+			for i := c.from(tr); i < c.from(tr)+c.span; i++ {
+				all, late = all+r.Series.Arrivals[i], late+r.Series.Slow[i]
+			}
+			slow = float64(late) / float64(all)
+		}
+		if slow > c.most {
+			t.Errorf("%s: %.2f %% slow, at most %.2f %% were promised", c.trace, 100*slow, 100*c.most)
+		}
+		seen := c.alarm == ""
+		for _, a := range r.Alarms {
+			seen = seen || a.Name == c.alarm && a.After <= 120
+		}
+		if !seen {
+			t.Errorf("%s: no alarm %s within 120 s: %v", c.trace, c.alarm, r.Alarms)
+		}
+	}
+}
