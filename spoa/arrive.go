@@ -37,10 +37,7 @@ func (d *decoder) arrive(now time.Time, b []byte, n int) (rest []byte, ok bool) 
 	for range n {
 		var key []byte
 		var v value
-		if key, b, ok = readString(b); !ok {
-			return nil, false
-		}
-		if v, b, ok = readValue(b); !ok {
+		if key, v, b, ok = readArgument(b); !ok {
 			return nil, false
 		}
 		if v.kind == typeddata.TypeNull {

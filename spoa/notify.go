@@ -100,10 +100,7 @@ func (d *decoder) notify(now time.Time, b []byte) {
 
 func skip(b []byte, n int) (rest []byte, ok bool) {
 	for range n {
-		if _, b, ok = readString(b); !ok {
-			return nil, false
-		}
-		if _, b, ok = readValue(b); !ok {
+		if _, _, b, ok = readArgument(b); !ok {
 			return nil, false
 		}
 	}
@@ -155,10 +152,7 @@ func (d *decoder) doneArgs(now time.Time, b []byte, n int) (rest []byte, good, o
 	for range n {
 		var key []byte
 		var v value
-		if key, b, ok = readString(b); !ok {
-			return nil, false, false
-		}
-		if v, b, ok = readValue(b); !ok {
+		if key, v, b, ok = readArgument(b); !ok {
 			return nil, false, false
 		}
 		if v.kind == typeddata.TypeNull {
@@ -222,10 +216,7 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 	for range n {
 		var key []byte
 		var v value
-		if key, b, ok = readString(b); !ok {
-			return nil, false
-		}
-		if v, b, ok = readValue(b); !ok {
+		if key, v, b, ok = readArgument(b); !ok {
 			return nil, false
 		}
 		if v.kind == typeddata.TypeNull {

@@ -194,3 +194,12 @@ func appendFrame(out []byte, kind frame.Type, pairs ...any) ([]byte, error) {
 	}
 	return append(out, buf.Bytes()...), nil
 }
+
+// readArgument reads the name and the value at the front of b.
+func readArgument(b []byte) (key []byte, v value, rest []byte, ok bool) {
+	if key, b, ok = readString(b); !ok {
+		return nil, v, nil, false
+	}
+	v, b, ok = readValue(b)
+	return key, v, b, ok
+}
