@@ -325,6 +325,9 @@ func set(app *core.AppPolicy, assignment string) error {
 	if err := json.Unmarshal(data, &next); err != nil {
 		return fmt.Errorf("--set %s=%s: %w", key, text, err)
 	}
+	if err := next.Check(); err != nil {
+		return fmt.Errorf("--set %s=%s: %w", key, text, err)
+	}
 	app.Sizing = next
 	return nil
 }

@@ -122,6 +122,8 @@ func TestSimulateRefusesInOneSentence(t *testing.T) {
 		{[]string{"--set", "down"}, `--set "down" is not allowed: KEY=VALUE`},
 		{[]string{"--set", "down.windows=1m"}, `--set down.windows: there is no "windows" there`},
 		{[]string{"--set", "up.x.y=1"}, `--set up.x.y: there is no "x" in the sizing policy`},
+		{[]string{"--set", "erlang.max_late=7"}, "--set erlang.max_late=7: erlang.max_late is 7; allowed is 0.0001 to 0.5"},
+		{[]string{"--set", "collapse_guard.hold=1s"}, "--set collapse_guard.hold=1s: collapse_guard.hold is 1s; allowed is 1m0s to 24h0m0s"},
 		{[]string{"--set", "down.share=many"}, "--set down.share=many: "},
 		{[]string{"--report", dir + "/none/report.html"}, "its folder must exist"},
 	} {
