@@ -9,7 +9,7 @@ SERVERS := haproxy nginx=nginx-light gunicorn
 TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
 export CGO_ENABLED ?= 1
 
-.PHONY: help build install deps test-deps demo test test-short test-matrix race e2e lint fuzz bench clean
+.PHONY: help build install deps test-deps demo test test-short test-matrix race e2e lint fuzz bench promises sensitivity simulate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,16 @@ fuzz: ## each fuzz target: a minute for the SPOE decoders, ten seconds for the o
 
 bench: ## what the SPOE agent costs, beside a peer and a limit: about four minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
 	@go run ./tests/bench $(BENCH)
+
+promises: ## a million decisions on good and bad observations, with the race detector: up to 15 minutes
+	@TIDEGATE_DECISIONS=1000000 go test -race -count=1 -run TestPromises -timeout 15m ./core/sizing
+
+sensitivity: ## each default of the sizing policy halved and doubled on the built-in traces (SENSITIVITY="--seed 301" for another seed)
+	@go build -o bin/tidegate ./cmd/tidegate
+	@scripts/sensitivity.sh bin/tidegate $(SENSITIVITY)
+
+simulate: build ## tidegate's decisions beside other autoscalers' on built-in traces (SIMULATE="--trace spike --report report.html")
+	@bin/tidegate simulate $(SIMULATE)
 
 clean: ## remove what make made
 	@rm -rf bin dist
