@@ -55,6 +55,7 @@ fuzz: ## each fuzz target: a minute for the SPOE decoders, ten seconds for the o
 
 bench: ## what the SPOE agent costs, beside a peer and a limit: about four minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
 	@go run ./tests/bench $(BENCH)
+	@go test -run "^$$" -bench Decide -benchtime 30x ./core
 
 promises: ## a million decisions on good and bad observations, with the race detector: up to 15 minutes
 	@TIDEGATE_DECISIONS=1000000 go test -race -count=1 -run TestPromises -timeout 15m ./core/sizing

@@ -127,7 +127,7 @@ func words(code string) string { return strings.ReplaceAll(code, "_", " ") }
 // meanings say codes for a person; those of package sizing have the same text there as comments.
 var meanings = map[string]string{
 	"demand": "arrivals x service time", "growth": "what arrivals grow by within one lead time, as learned", "trend": "the last minute's slope carried on",
-	"burst": "a rise that is no chance, one lead time ahead", "burst_reserve": "kept for bursts such as this app has", "erlang": "so that few wait longer than the share of the goal",
+	"burst": "a rise that is no chance, one lead time ahead", "erlang": "so that few wait longer than the share of the goal",
 	"backlog": "to serve what waits", "lose_node": "so that the largest node may be lost", "busy_ratio": "busy workers against the target",
 	"rps_ratio": "arrivals x service time against the target", "queue": "to keep up with the message queue", "schedule": "wanted at this time of the week",
 	"panic": "requests pile up: nothing shrinks", "profile": "the usual load at this time", "reservation": "announced load",

@@ -57,6 +57,8 @@ func (s *State) panicking() bool {
 // shrink is the number that may be gone down to from current, and the rule that kept it from target.
 func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 	d, p := &s.Memory.Down, &s.Policy.Down
+	// Also when another rule comes first, it is to be remembered for a minute.
+	panicking := s.panicking()
 	floor := s.clamp(int(math.Ceil(math.Max(target, spare*d.highest()) - 1e-9)))
 	switch {
 	case floor < current && float64(floor) > float64(current)*(1-p.Tolerance) && floor > s.Policy.MinWorkers:
@@ -67,7 +69,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current, StepNoShrink
 	case s.starting():
 		return current, StepRestart
-	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || s.panicking():
+	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || panicking:
 		return current, StepPanic
 	case s.Now-d.LastUp < int64(s.Lead)+30 || s.Now-d.LastDown < int64(p.Every.Seconds()):
 		return current, StepDownPause

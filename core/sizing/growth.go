@@ -17,8 +17,8 @@ const (
 	priorGrowth = 1.2
 	// mostLearned bounds the factor: what grows more than that within a lead time is a case for a reservation.
 	mostLearned = 4
-	// growthShare of the lead times of the last hour grew by no more than Factor, so that one burst within the hour is provided
-	// for until the hour is over.
+	// growthShare of the lead times of the last hour grew by no more than Factor: a burst within the hour is provided for, in
+	// part, until the hour is over.
 	growthShare = 0.98
 )
 

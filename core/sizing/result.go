@@ -41,7 +41,6 @@ const (
 	StepGrowth      Code = "growth"
 	StepTrend       Code = "trend"
 	StepBurst       Code = "burst"
-	StepReserve     Code = "burst_reserve"
 	StepErlang      Code = "erlang"
 	StepBacklog     Code = "backlog"
 	StepLoseNode    Code = "lose_node"
