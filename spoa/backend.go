@@ -145,6 +145,11 @@ func second(at int64) int64 { return at / int64(time.Second) }
 func (b *backend) done(at int64, s *Sample, k *known) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.record(at, s, k)
+}
+
+// record is done with mu held.
+func (b *backend) record(at int64, s *Sample, k *known) bool {
 	if b.gone {
 		return false
 	}

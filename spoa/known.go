@@ -19,22 +19,24 @@ type known struct {
 // names from the wire.
 type knownServers [maxKnown]known
 
-// at is the place of a pair of names, or the one to use for it; they end there in b. It depends on their last eight bytes,
-// with what stands before a shorter one, and is one of two.
-func (k *knownServers) at(b []byte, backend, server span) (at *known, found bool) {
+// find is the place of a pair of names, or the one to claim for it; they end there in b. It depends on their last eight
+// bytes, with what stands before a shorter one, and is one of two.
+func (k *knownServers) find(b []byte, backend, server span) (i uint64, found bool) {
 	h := endWord(b, backend.to)*0x9e3779b97f4a7c15 ^ endWord(b, server.to)*0xc2b2ae3d27d4eb4f
-	i := h >> 58 % maxKnown
-	at = &k[i]
-	if at.is(backend.of(b), server.of(b)) {
-		return at, true
+	i = h >> 58 % maxKnown
+	if k[i].is(backend.of(b), server.of(b)) {
+		return i, true
 	}
-	other := &k[i^1]
-	if other.is(backend.of(b), server.of(b)) {
-		return other, true
+	if k[i^1].is(backend.of(b), server.of(b)) {
+		return i ^ 1, true
 	}
-	// The newer one of the two stays.
-	*other = *at
-	return at, false
+	return i, false
+}
+
+// claim frees place i for another pair. The newer one of the two that can be there stays, in the other place.
+func (k *knownServers) claim(i uint64) *known {
+	k[i^1] = k[i]
+	return &k[i]
 }
 
 func (k *known) is(backend, server []byte) bool {
@@ -98,7 +100,8 @@ func (d *decoder) takeNames(now time.Time, b []byte) bool {
 	if d.knowns == nil {
 		d.knowns = &knownServers{}
 	}
-	k, found := d.knowns.at(b, at[textBackend], at[textServer])
+	i, found := d.knowns.find(b, at[textBackend], at[textServer])
+	k := &d.knowns[i]
 	if !found {
 		var fresh known
 		if fresh.backendName, ok = d.nameOrNone(now, backend); !ok {
@@ -109,6 +112,11 @@ func (d *decoder) takeNames(now time.Time, b []byte) bool {
 		}
 		if fresh.backendName == Other || fresh.serverName == Other {
 			k = &d.stranger
+		}
+		// Samples that wait point to places that are about to change.
+		d.settle()
+		if k != &d.stranger {
+			k = d.knowns.claim(i)
 		}
 		*k = fresh
 	}

@@ -46,6 +46,7 @@ type decoder struct {
 	knowns   *knownServers
 	stranger known
 	boot     string // a name that came lately
+	batch    []pending
 	// dones and beats count the messages taken since the owner last set them to 0.
 	dones, beats int
 	// The same for arrivals, which are optional.
@@ -84,8 +85,10 @@ func (d *decoder) notify(now time.Time, b []byte) {
 		case string(name) == messageDone:
 			b, ok = d.done(now, b, n)
 		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
+			d.settle()
 			b, ok = d.heartbeat(now, b, n)
 		case string(name) == messageArrive:
+			d.settle()
 			b, ok = d.arrive(now, b, n)
 		default:
 			d.count.malformed(reasonUnknown)
@@ -135,13 +138,17 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 func (d *decoder) hand(now time.Time, k *known) {
 	d.dones++
 	if d.meter == nil || k == nil {
+		d.settle()
 		d.sink.Done(now, &d.sample)
 		return
 	}
 	if now != d.now {
 		d.now, d.at = now, d.meter.shared.at(now)
 	}
-	d.meter.done(now, d.at, &d.sample, k)
+	d.batch = append(d.batch, pending{d.sample, k})
+	if len(d.batch) >= mostPending {
+		d.settle()
+	}
 }
 
 // doneArgs reads the arguments one by one; not good when one of them makes the message unusable.

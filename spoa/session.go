@@ -48,6 +48,12 @@ func newSession(sink Sink, count counter, names *nameTable, maxFrameSize uint32,
 // reach for the next frame, prefix included (at most the limit), once enough is there to know. Answers are appended to
 // out. Nothing is taken once the session has ended.
 func (s *session) feed(now time.Time, in []byte) (used, need int) {
+	used, need = s.frames(now, in)
+	s.dec.settle()
+	return used, need
+}
+
+func (s *session) frames(now time.Time, in []byte) (used, need int) {
 	for !s.ended {
 		b := in[used:]
 		if len(b) < prefixSize {
