@@ -26,6 +26,8 @@ const (
 	slowerFactor = 1.25
 	// saturatedShare of the workers busy is all of them.
 	saturatedShare = 0.95
+	// fullShare of the workers busy on average over ten seconds is a workforce that has not eased.
+	fullShare = 0.9
 	// settleSeconds is how long the new workers' effect is awaited.
 	settleSeconds = 20
 	// gainShare of the growth in workers must be seen in throughput.
@@ -96,7 +98,7 @@ func (s *State) futility(r *Result) int {
 			// The throughput to compare with is that of the last moment before the new workers.
 			f.Throughput = x
 		}
-	case s.Now-f.Arrived >= settleSeconds:
+	case s.Now-f.Arrived >= settleSeconds && s.stillFull(t):
 		s.judge(r, x)
 	}
 	if f.Cap == 0 && f.Arrived > 0 {
@@ -104,6 +106,15 @@ func (s *State) futility(r *Result) int {
 		return s.Memory.Workers
 	}
 	return s.cap(r)
+}
+
+// stillFull tells that the workers were busy for the last seconds as a whole: a queue that has just been worked off is no sign
+// of futility, however little throughput can grow beyond what arrives.
+func (s *State) stillFull(last sums) bool {
+	if last.busySeconds == 0 || s.Ready == 0 {
+		return s.saturated()
+	}
+	return last.b/float64(last.busySeconds) >= fullShare*s.Ready
 }
 
 // judge compares the gain in throughput with the gain in workers.

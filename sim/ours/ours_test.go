@@ -250,3 +250,23 @@ func TestTheLoopKeepsItsPromises(t *testing.T) {
 		}
 	}
 }
+
+// A queue that was just worked off leaves throughput at what arrives, which is no sign that the new workers are of no use. Seed 303
+// was once taken for one.
+func TestAServiceThatMoreWorkersHelpIsNotCalledFutile(t *testing.T) {
+	if testing.Short() || raced {
+		t.Skip("takes long; it runs without -short and -race")
+	}
+	for seed := uint64(301); seed <= 304; seed++ {
+		p := sim.DefaultParams()
+		r, err := sim.Run(p, builtin(t, "slowsvc", seed), seed, Policy("tidegate", App(p), 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range r.Alarms {
+			if a.Name == string(sizing.CodeFutile) {
+				t.Errorf("seed %d: the alarm came %.0f s after the service became slower; %.1f %% of the requests were slow", seed, a.After, 100*r.SlowPart)
+			}
+		}
+	}
+}
