@@ -3,7 +3,6 @@ package core
 import (
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/core/sizing"
@@ -146,22 +145,25 @@ func run(v *view, actions []Action) int {
 	}
 }
 
-// keep remembers the servers of the policy, and forgets others.
+// keep remembers the servers of the policy, and forgets others. The map is shared with the memory of the turn before: it is
+// copied when something in it changes.
 func (t *turn) keep() {
-	if t.m.Servers == nil {
-		t.m.Servers = make(map[string]ServerMemory, len(t.servers))
+	old := t.m.Servers
+	same, met := old != nil, 0
+	for i := range t.servers {
+		if v := &t.servers[i]; v.met {
+			met++
+			was, known := old[v.p.Name]
+			same = same && known && was == v.m
+		}
 	}
+	if same && met == len(old) {
+		return
+	}
+	t.m.Servers = make(map[string]ServerMemory, met)
 	for i := range t.servers {
 		if v := &t.servers[i]; v.met {
 			t.m.Servers[v.p.Name] = v.m
-		}
-	}
-	if len(t.m.Servers) <= len(t.servers) {
-		return
-	}
-	for name := range t.m.Servers {
-		if !slices.ContainsFunc(t.servers, func(v view) bool { return v.p.Name == name }) {
-			delete(t.m.Servers, name)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -90,11 +89,10 @@ type ServerMemory struct {
 	FailedAt time.Time `json:"failed_at,omitzero"`
 }
 
-// clone copies a memory deeply, so that Decide never changes its argument.
+// clone copies a memory, so that Decide never changes its argument. The servers are copied when they change (turn.keep).
 func (m Memory) clone() Memory {
 	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
 	for name, a := range m.Apps {
-		a.Servers = maps.Clone(a.Servers)
 		a.Latency.Recent = slices.Clone(a.Latency.Recent)
 		a.Out = slices.Clone(a.Out)
 		out.Apps[name] = a

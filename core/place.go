@@ -68,22 +68,34 @@ func (t *turn) mayRetire() bool { return t.hold == "" && (t.result == nil || !t.
 
 // order lists the servers that can take workers: always_up, then in service, then wanted, then candidates in policy order.
 func (t *turn) order() []*view {
-	var groups [4][]*view
-	for i := range t.servers {
-		v := &t.servers[i]
-		switch {
-		case !v.met || v.foreign || !v.p.Managed:
-		case v.p.AlwaysUp && (v.m.Serve || t.candidate(v)):
-			groups[0] = append(groups[0], v)
-		case v.m.Serve && v.m.Phase.InService():
-			groups[1] = append(groups[1], v)
-		case v.m.Serve:
-			groups[2] = append(groups[2], v)
-		case t.candidate(v):
-			groups[3] = append(groups[3], v)
+	out := make([]*view, 0, len(t.servers))
+	for rank := range ranks {
+		for i := range t.servers {
+			if v := &t.servers[i]; t.rank(v) == rank {
+				out = append(out, v)
+			}
 		}
 	}
-	return append(append(append(groups[0], groups[1]...), groups[2]...), groups[3]...)
+	return out
+}
+
+// ranks is the number of groups in that order; a server of none cannot take workers.
+const ranks = 4
+
+func (t *turn) rank(v *view) int {
+	switch {
+	case !v.met || v.foreign || !v.p.Managed:
+		return ranks
+	case v.p.AlwaysUp && (v.m.Serve || t.candidate(v)):
+		return 0
+	case v.m.Serve && v.m.Phase.InService():
+		return 1
+	case v.m.Serve:
+		return 2
+	case t.candidate(v):
+		return 3
+	}
+	return ranks
 }
 
 // spread gives each server its minimum, then one worker at a time to the server that is filled least, in relation to its
