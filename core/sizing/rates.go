@@ -44,8 +44,10 @@ func (h *History) arrivals(lead float64) load {
 	l.spread = h.spread(l.rate)
 	l.level, l.ahead = l.rate, l.rate
 	l.trend = h.trend(l, lead)
+	var so prefix
+	so.fill(h)
 	for _, k := range windows {
-		mean, ok := h.rise(k, l.spread)
+		mean, ok := so.rise(k, l.spread)
 		if !ok {
 			continue
 		}
@@ -74,15 +76,35 @@ func (h *History) ceiling(level float64) float64 {
 	return mostGrowth * level
 }
 
+// prefix holds, by the number of the newest seconds, the sum of their arrivals and how many of them were told.
+type prefix struct {
+	sum  [fineSeconds + 1]float64
+	told [fineSeconds + 1]int
+	n    int
+}
+
+func (p *prefix) fill(h *History) {
+	for i := len(h.Fine) - 1; i >= 0 && p.n < fineSeconds; i-- {
+		f := &h.Fine[i]
+		p.sum[p.n+1], p.told[p.n+1] = p.sum[p.n], p.told[p.n]
+		p.n++
+		if !f.Gap {
+			p.sum[p.n] += float64(f.A)
+			p.told[p.n]++
+		}
+	}
+}
+
 // rise is the rate of the newest k seconds, if it is higher than that of the minute before them by more than chance: by the
 // likelihood ratio of two Poisson rates, its log divided by spread.
-func (h *History) rise(k int, spread float64) (rate float64, ok bool) {
-	now, before := h.over(k, 0), h.over(rateSeconds, k)
-	if now.n < k || before.n < 20 {
+func (p *prefix) rise(k int, spread float64) (rate float64, ok bool) {
+	now, all := min(k, p.n), min(k+rateSeconds, p.n)
+	before := p.told[all] - p.told[now]
+	if p.told[now] < k || before < 20 {
 		return 0, false
 	}
-	n := float64(now.n)
-	l1, l0 := now.a/n, math.Max(before.a, 1)/float64(before.n)
+	n := float64(k)
+	l1, l0 := p.sum[now]/n, math.Max(p.sum[all]-p.sum[now], 1)/float64(before)
 	return l1, l1 > l0 && n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
 }
 
