@@ -45,6 +45,9 @@ func (h *hiccup) hold() (release func()) {
 func TestAgentHangsAfterTheArrival(t *testing.T) {
 	const hang = 2 * time.Second
 	each(t, func(t *testing.T, binary, variant string) {
+		if variant == haproxyconf.Variant26 {
+			t.Skip("not with these files: tidegate init refuses arrivals with them, because HAProxy 2.6 can forget a timer")
+		}
 		o := newOrigin(t)
 		s := newSite(t, binary, variant, map[string]backendText{"app": {"    server s1 " + o.addr + "\n", []string{"s1"}}},
 			func(p *haproxyconf.Params, _ *haproxyconf.Files) { p.Arrivals = true })

@@ -147,7 +147,12 @@ func TestHarmless(t *testing.T) {
 
 // With arrival messages there are two exchanges to wait for.
 func TestHarmlessWithArrivals(t *testing.T) {
-	each(t, func(t *testing.T, binary, variant string) { harmless(t, binary, variant, true) })
+	each(t, func(t *testing.T, binary, variant string) {
+		if variant == haproxyconf.Variant26 {
+			t.Skip("not with these files: HAProxy 2.6 can forget a timer between the two exchanges, and a request then waits for a late agent (0.5 s seen); tidegate init refuses arrivals with them")
+		}
+		harmless(t, binary, variant, true)
+	})
 }
 
 func harmless(t *testing.T, binary, variant string, arrivals bool) {

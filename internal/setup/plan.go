@@ -201,6 +201,9 @@ func (o Options) complete() (Options, error) {
 	default:
 		return o, fmt.Errorf("--variant %.40q is not allowed: %s or %s", o.Variant, haproxyconf.Variant26, haproxyconf.Variant30)
 	}
+	if o.Arrivals && o.Variant == haproxyconf.Variant26 {
+		return o, fmt.Errorf("--arrivals needs the files for HAProxy %s and later (--variant %[1]s): HAProxy 2.6 can forget a timer between the two exchanges, and then a request waits for a late agent (docs/spoe.md)", haproxyconf.Variant30)
+	}
 	if o.HAProxy == "" || o.Out == "" {
 		return o, errors.New("both --haproxy FILE and --out DIR are needed")
 	}

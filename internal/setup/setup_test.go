@@ -114,7 +114,7 @@ func TestArrivalsAreAskedFor(t *testing.T) {
 		}
 		return text
 	}
-	if got := spoe(Options{Arrivals: true}); !strings.Contains(got, "messages tidegate-arrive") {
+	if got := spoe(Options{Arrivals: true, Variant: "3.0"}); !strings.Contains(got, "messages tidegate-arrive") {
 		t.Errorf("with --arrivals, the SPOE file is\n%s", got)
 	}
 	if got := spoe(Options{}); strings.Contains(got, "arrive") {
@@ -168,6 +168,7 @@ func TestMistakesAreOneSentence(t *testing.T) {
 		"a mark twice":            {shop + "# tidegate begin\n# tidegate begin\n# tidegate end\n", Options{}, "haproxy.cfg:9: "},
 		"an end without a mark":   {shop + "# tidegate end\n", Options{}, "haproxy.cfg:9: "},
 		"an unknown strategy":     {shop, Options{Strategy: "guess"}, `--strategy "guess" is not allowed: erlang, latency, busy_ratio, noop`},
+		"arrivals with 2.6":       {shop, Options{Arrivals: true}, `--arrivals needs the files for HAProxy 3.0 and later`},
 		"an unknown variant":      {shop, Options{Variant: "2.4"}, `--variant "2.4" is not allowed`},
 		"a path for two files":    {shop, Options{HAProxyDir: "/etc/my haproxy"}, "letters, digits and"},
 		"an nginx.conf like this": {shop, Options{Nginx: "http {\x00"}, "nginx.conf: "},
