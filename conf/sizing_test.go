@@ -152,11 +152,3 @@ func TestDocumentedDefaults(t *testing.T) {
 		}
 	}
 }
-
-// The defaults are within the ranges that the core itself checks.
-func TestDefaultsPassTheCoresOwnCheck(t *testing.T) {
-	p := sizing.Default()
-	if err := p.Check(); err != nil {
-		t.Fatal(err)
-	}
-}

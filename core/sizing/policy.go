@@ -108,7 +108,7 @@ type DownPolicy struct {
 	Tolerance float64       `json:"tolerance"`
 }
 
-// GuardPolicy is the collapse guard: when arrivals fall below Drop of what they were, everything is held for Hold, and for
+// GuardPolicy is the collapse guard: when arrivals fall below Drop of what they were, workers for their return are held for Hold, and for
 // Extend longer as long as errors last.
 type GuardPolicy struct {
 	Off    bool          `json:"off,omitempty"`

@@ -20,7 +20,7 @@ const (
 	CodeReserveDone Code = "reserve_done"  // the announced load came and went: released early
 	CodeReserveOver Code = "reserve_over"  // the reservation has expired
 	CodeReserveNo   Code = "reserve_no"    // the reservation cannot be given
-	CodeGuard       Code = "collapse"      // arrivals fell off a cliff: everything is held
+	CodeGuard       Code = "collapse"      // arrivals fell off a cliff: workers for their return are held
 	CodeGuardLonger Code = "collapse_on"   // the hold is extended because errors last
 	CodeGuardOver   Code = "collapse_over" // traffic is back, or the time is over
 	CodeFutile      Code = "futile"        // more workers brought no throughput: a dependency is slow
@@ -97,7 +97,7 @@ type Result struct {
 	// Workers is the wanted number of workers in service, Before what it was.
 	Workers int `json:"workers"`
 	Before  int `json:"before"`
-	// Frozen tells that nothing may be removed now, whatever the number says (a hold, bad data, the guard).
+	// Frozen tells that nothing may be removed now, whatever the number says (a hold, a pin, bad data).
 	Frozen Code `json:"frozen,omitempty"`
 	// Starting tells that the present number is the floor, because the app has not been watched for long enough.
 	Starting bool    `json:"starting,omitempty"`

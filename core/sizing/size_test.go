@@ -2,7 +2,6 @@ package sizing
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -63,21 +62,6 @@ func TestServiceThatBecomesSlowerBringsMoreWorkers(t *testing.T) {
 	w.run(240)
 	if w.last.Workers < 40 || w.has(CodeFutile) || w.queue > 0 {
 		t.Fatalf("%d -> %d workers for twice the service time, %g wait, futile %v", before, w.last.Workers, w.queue, w.has(CodeFutile))
-	}
-}
-
-// More workers than the slower service needs are no proof that they are of no use.
-func TestWorkersThatHelpAreNotCalledFutile(t *testing.T) {
-	for seed := range uint64(20) {
-		w := newWorld(t, 200+10*float64(seed))
-		w.random = rand.New(rand.NewPCG(seed, 1))
-		w.tick = 2
-		w.run(1800)
-		w.service = func(int) float64 { return 0.16 + 0.01*float64(seed%5) }
-		w.run(300)
-		if w.has(CodeFutile) {
-			t.Fatalf("seed %d: %+v", seed, w.m.Futile)
-		}
 	}
 }
 
