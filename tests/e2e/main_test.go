@@ -105,6 +105,21 @@ func (f *fleet) until(what string, timeout time.Duration, cond func(api.Status) 
 	return last
 }
 
+// before waits until the status fulfils a condition, or until something has ended.
+func (f *fleet) before(ended <-chan struct{}, cond func(api.Status) bool) (s api.Status, ok bool) {
+	for {
+		s, err := f.API.Status(context.Background())
+		if err == nil && cond(s) {
+			return s, true
+		}
+		select {
+		case <-ended:
+			return s, false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // serving counts servers that HAProxy sends traffic to.
 func serving(s api.Status) int {
 	n := 0

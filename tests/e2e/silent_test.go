@@ -34,13 +34,28 @@ func TestStatusSaysThatHAProxyIsSilent(t *testing.T) {
 	if out := shown(); strings.Contains(out, "! spoe") {
 		t.Errorf("HAProxy talks, yet the status says\n%s", out)
 	}
+	// HAProxy waits a few milliseconds at most for the agent to take an arrival; on a loaded machine one may be untold.
+	var s api.Status
 	var slow sync.WaitGroup
-	slow.Go(func() {
-		if err := get("http://" + f.HAProxyAddr + "/?ms=8000"); err != nil {
-			t.Errorf("the slow request: %v", err)
+	seen := false
+	for range 8 {
+		ended := make(chan struct{})
+		for i := range 3 {
+			slow.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				if err := get("http://" + f.HAProxyAddr + "/?ms=5000"); err != nil {
+					t.Errorf("the slow request: %v", err)
+				}
+			})
 		}
-	})
-	s := f.until("an open request of two seconds and more", 20*time.Second, func(s api.Status) bool { return s.Apps[0].OldestOpenMS > 2000 })
+		go func() { slow.Wait(); close(ended) }()
+		if s, seen = f.before(ended, func(s api.Status) bool { return s.Apps[0].OldestOpenMS > 2000 }); seen {
+			break
+		}
+	}
+	if !seen {
+		t.Fatal("no open request of two seconds and more was ever told of")
+	}
 	if a := s.Apps[0]; a.OpenKnown < 1 || a.OldestOpenMS > 9000 {
 		t.Errorf("%d open, the oldest for %v ms; want one or more, for at most 9 s", a.OpenKnown, a.OldestOpenMS)
 	}
