@@ -88,13 +88,21 @@ func notifyFrame(stream uint64, messages ...[]byte) []byte {
 	return frameOf(frame.TypeNotify, stream, 1, b)
 }
 
-// doneArgs is a message as HAProxy 2.6 sends it: 2 ms in the queue, 1 ms to connect, 40.5 ms to answer.
+// doneArgs is a message as HAProxy 2.6 sends it with the files of an earlier tidegate: 2 ms in the queue, 1 ms to connect, 40.5 ms to answer.
 func doneArgs() []arg {
 	return []arg{
 		{"id", "3af8b9dc-37fa-4c6d-ae75-b9cd2ea78cb3"}, {"boot", "1795302633168830"}, {"be", "app"}, {"srv", "s1"}, {"st", 200},
 		{"tw", 2}, {"tc", 1}, {"rc", "0"}, {"sconn", 3},
 		{"t0", 1795302633168830}, {"t1", 1795302633168830 + 3300}, {"t2", 1795302633168830 + 3300 + 40500},
 		{"conn", 5}, {"q", 1}, {"started", 10}, {"cur", 5}, {"noresp", 0},
+	}
+}
+
+// leanArgs is the same as the shipped files for 2.6 send it.
+func leanArgs() []arg {
+	return []arg{
+		{"boot", "1795302633168830"}, {"be", "app"}, {"srv", "s1"}, {"st", 200}, {"w", "2/1/0/3/1795302633172130"},
+		{"t0", 1795302633168830}, {"t2", 1795302633168830 + 3300 + 40500}, {"q", 1}, {"started", 10}, {"cur", 5}, {"noresp", 0},
 	}
 }
 

@@ -64,19 +64,28 @@ func (d *decoder) take(now time.Time, b []byte) bool {
 			return false
 		}
 	}
-	if !s.timing((*[3]int64)(l.nums[numT0:]), (*[3]int64)(l.nums[numTw:])) {
+	stamps, timers := [3]int64(l.nums[numT0:]), [3]int64(l.nums[numTw:])
+	s.Retries, s.Redispatched = retries, redispatched || l.nums[numRedispatched] > 0
+	s.ServerConns, s.BackendConns, s.Queued = int(l.nums[numServerConns]), int(l.nums[numBackendConns]), int(l.nums[numQueued])
+	if text := l.texts[textTimes].of(b); len(text) > 0 {
+		t, ok := parseLogTimes(text)
+		if !ok {
+			return false
+		}
+		t.set(s, &stamps, &timers)
+	}
+	if !s.timing(&stamps, &timers) {
 		return false
 	}
 	id := l.texts[textID].of(b)
 	s.ID = id[:min(len(id), maxID)]
 	s.Status = int(l.nums[numStatus])
-	s.Retries, s.Redispatched = retries, redispatched || l.nums[numRedispatched] > 0
-	s.ServerConns, s.BackendConns, s.Queued = int(l.nums[numServerConns]), int(l.nums[numBackendConns]), int(l.nums[numQueued])
 	started, current, noResponse, answered := l.nums[numStarted], l.nums[numCurrent], l.nums[numNoResponse], l.nums[numAnswered]
 	s.Counters = Counters{
 		Started: uint32(max(started, 0)), Current: uint32(max(current, 0)), NoResponse: uint32(max(noResponse, 0)),
 		Known: started|current|noResponse >= 0, Answered: uint32(max(answered, 0)), AnswersKnown: answered >= 0,
 	}
+	s.BackendConns = s.backendConns()
 	return true
 }
 

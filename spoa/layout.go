@@ -51,6 +51,7 @@ const (
 	textBackend
 	textServer
 	textRetries
+	textTimes
 	unknownText
 	textCount = 8
 )
@@ -72,7 +73,7 @@ var (
 		"started": {numStarted, maxCounter}, "cur": {numCurrent, maxCounter}, "noresp": {numNoResponse, maxCounter},
 		"answered": {numAnswered, maxCounter},
 	}
-	doneTexts = map[string]uint8{"id": textID, "boot": textBoot, "be": textBackend, "srv": textServer, "rc": textRetries}
+	doneTexts = map[string]uint8{"id": textID, "boot": textBoot, "be": textBackend, "srv": textServer, "rc": textRetries, "w": textTimes}
 )
 
 // shape is how a value stands on the wire, as far as layouts tell.
@@ -244,8 +245,12 @@ func (k *place) learn(key []byte, kind byte) (bit uint32, ok bool) {
 		return k.learn(key, kind)
 	case k.shape == shapeText && isText:
 		k.to, bit = text, 1<<(numCount+text)
-		if text == textRetries {
+		switch text {
+		case textRetries:
 			bit = 1 << numRetries
+		case textTimes:
+			// One text for six arguments: beside one of them, which counts is a matter of their order.
+			bit = 1<<numTw | 1<<numTc | 1<<numT1 | 1<<numRetries | 1<<numRedispatched | 1<<numServerConns
 		}
 	case k.shape == shapeInt && isNumber, k.shape == shapeBool && isNumber && num.to == numRedispatched:
 		k.to, k.most, bit = num.to, num.most, 1<<num.to

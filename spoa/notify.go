@@ -129,6 +129,7 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 		d.count.malformed(reasonTimer)
 	default:
 		d.present.mark(&d.sample.Counters)
+		d.sample.BackendConns = d.sample.backendConns()
 		d.hand(now, nil)
 	}
 	return rest, true
@@ -198,6 +199,8 @@ func (d *decoder) doneArg(now time.Time, key []byte, v value) bool {
 		d.number(v, &d.timers[1])
 	case "tr":
 		d.number(v, &d.timers[2])
+	case "w":
+		return d.logTimes(v)
 	case "rc":
 		d.retries(v)
 	case "rd":
@@ -373,6 +376,23 @@ func (d *decoder) retries(v value) {
 	} else if n != Absent {
 		d.sample.Retries = n
 	}
+}
+
+// logTimes takes several times and numbers in one text; false when it is none.
+func (d *decoder) logTimes(v value) bool {
+	if !d.isString(v) {
+		return false
+	}
+	if len(v.str) == 0 {
+		return true
+	}
+	t, ok := parseLogTimes(v.str)
+	if !ok {
+		d.count.malformed(reasonTimer)
+		return false
+	}
+	t.set(&d.sample, &d.stamps, &d.timers)
+	return true
 }
 
 // parseRetries reads the text of the log's %rc. n is Absent when there is no number in it.

@@ -64,7 +64,8 @@ func TestDoneMessage(t *testing.T) {
 		"a clock set back during the request":          {[]arg{{"t2", stamp - 1000}}, sample(func(s *Sample) { s.Response = Absent }), nil},
 		"a clock set on during the request, with %Tr":  {[]arg{{"t2", stamp + 60_000_000}, {"tr", 40}}, sample(func(s *Sample) { s.Response = 40 * ms }), nil},
 		"a time of the wrong type":                     {[]arg{{"tw", "2"}}, sample(func(s *Sample) { s.Queue = Absent }), map[string]int{"type": 1}},
-		"a negative gauge":                             {[]arg{{"conn", -5}}, sample(func(s *Sample) { s.BackendConns = Absent }), map[string]int{"gauge": 1}},
+		"a negative gauge: the counter says it, too":   {[]arg{{"conn", -5}}, sample(func(*Sample) {}), map[string]int{"gauge": 1}},
+		"a negative gauge, no counter":                 {[]arg{{"conn", -5}, {"cur", nil}}, sample(func(s *Sample) { s.BackendConns, s.Counters = Absent, Counters{Started: 10} }), map[string]int{"gauge": 1}},
 		"an enormous gauge":                            {[]arg{{"q", 1 << 40}}, sample(func(s *Sample) { s.Queued = Absent }), map[string]int{"gauge": 1}},
 		"answers, with a sample":                       {[]arg{{"answered", 7}}, sample(func(s *Sample) { s.Counters.Answered, s.Counters.AnswersKnown = 7, true }), nil},
 		"answers that are no number":                   {[]arg{{"answered", "7"}}, sample(func(*Sample) {}), map[string]int{"type": 1}},
@@ -96,6 +97,72 @@ func TestDoneMessage(t *testing.T) {
 			}
 			if d := cmp.Diff(tt.bad, count.bad, cmpopts.EquateEmpty()); d != "" {
 				t.Errorf("malformed (-want +got):\n%s", d)
+			}
+			if len(sink.beats) != 1 {
+				t.Error("the message after it was lost")
+			}
+		})
+	}
+}
+
+// The shipped files for 2.6 send several times and numbers in one text, and no number that another argument tells.
+func TestLogTimes(t *testing.T) {
+	const ms = time.Millisecond
+	good := Sample{
+		Boot: "1795302633168830", Backend: "app", Server: "s1", Status: 200, Queue: 2300 * time.Microsecond, Connect: ms, Response: 40500 * time.Microsecond,
+		ServerConns: 3, BackendConns: 5, Queued: 1, Counters: Counters{Started: 10, Current: 5, Known: true},
+	}
+	sample := func(change func(s *Sample)) *Sample {
+		s := good
+		change(&s)
+		return &s
+	}
+	nothing := sample(func(s *Sample) {
+		s.Queue, s.Connect, s.Response, s.Retries, s.ServerConns = Absent, Absent, Absent, Absent, Absent
+	})
+	const t1 = "/1795302633172130"
+	tests := map[string]struct {
+		w    any
+		want *Sample
+		bad  map[string]int
+	}{
+		"as 2.6 sends it":      {"2/1/0/3" + t1, sample(func(*Sample) {}), nil},
+		"a redispatch":         {"2/1/+1/3" + t1, sample(func(s *Sample) { s.Retries, s.Redispatched = 1, true }), nil},
+		"retries":              {"2/1/2/3" + t1, sample(func(s *Sample) { s.Retries = 2 }), nil},
+		"no queue":             {"0/3/0/3" + t1, sample(func(s *Sample) { s.Queue, s.Connect = 0, 3300*time.Microsecond }), nil},
+		"no connection":        {"2/-1/0/0" + t1, sample(func(s *Sample) { s.Queue, s.Connect, s.ServerConns = 2*ms, Absent, 0 }), nil},
+		"none":                 {nil, nothing, nil},
+		"an empty one":         {"", nothing, nil},
+		"a number":             {5, nil, map[string]int{"type": 1}},
+		"too few parts":        {"2/1/0/3", nil, map[string]int{"timer": 1}},
+		"too many parts":       {"2/1/0/3/4" + t1, nil, map[string]int{"timer": 1}},
+		"an empty part":        {"2//0/3" + t1, nil, map[string]int{"timer": 1}},
+		"a part of letters":    {"2/x/0/3" + t1, nil, map[string]int{"timer": 1}},
+		"a sign alone":         {"2/-/0/3" + t1, nil, map[string]int{"timer": 1}},
+		"too many digits":      {"2/1/0/3/1795302633172130000", nil, map[string]int{"timer": 1}},
+		"bad retries":          {"2/1/x/3" + t1, nil, map[string]int{"timer": 1}},
+		"a queue above a day":  {"86400001/1/0/3" + t1, nil, map[string]int{"timer": 1}},
+		"too many on a server": {"2/1/0/2147483648" + t1, nil, map[string]int{"timer": 1}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			// The second and the third are read along the layout of the first, but for what is refused.
+			first, again := message(messageDone, leanArgs()...), message(messageDone, with(leanArgs(), arg{"w", tt.w})...)
+			sink, count := decode(first, again, first, message(messageHeartbeat+"-1", heartbeatArgs()...))
+			want := []Sample{good, good}
+			if tt.want != nil {
+				want = []Sample{good, *tt.want, good}
+			}
+			if d := cmp.Diff(want, sink.dones, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("samples (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(tt.bad, count.bad, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("malformed (-want +got):\n%s", d)
+			}
+			// And the same as the very first, where nothing is known of it.
+			alone, _ := decode(again)
+			if tt.want != nil && (len(alone.dones) != 1 || !cmp.Equal(alone.dones[0], *tt.want, cmpopts.EquateEmpty())) {
+				t.Errorf("alone: %+v, want %+v", alone.dones, *tt.want)
 			}
 			if len(sink.beats) != 1 {
 				t.Error("the message after it was lost")

@@ -47,6 +47,9 @@ type Params struct {
 	// Arrivals adds a message at each request's arrival, so that the agent knows the age of every open request. It is a
 	// second exchange per request, and needs the times of all requests: Sample must be 100. The backend's lines stay the same.
 	Arrivals bool
+	// IDs gives each request an id of its own, for log formats: txn.tidegate_id. The agent has no use for it, and it costs
+	// HAProxy an eighth of what the filter costs it. With Arrivals there is one anyway.
+	IDs bool
 }
 
 // Files are the texts to put in place.

@@ -42,7 +42,8 @@ func walk(t *testing.T, binary, variant string, arrivals bool) {
 		backends[c.id] = b
 	}
 	s := newSite(t, binary, variant, backends, func(p *haproxyconf.Params, files *haproxyconf.Files) {
-		p.Arrivals = arrivals
+		// An id tells which sample belongs to which line of the log.
+		p.Arrivals, p.IDs = arrivals, true
 		// The race detector and other tests on the same processors make the agent late for the shipped 10 ms, and a late
 		// agent may lose a sample. The matrix runs without them, with the files as they are; but for those with arrivals,
 		// whose 2 ms for 2.6 are less than such a machine can promise.
