@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -79,9 +78,9 @@ func serveOurs(ln net.Listener) func() taken {
 
 // record is what the peer's handler reads a message into: the same arguments, to the same types.
 type record struct {
-	id, boot, backend, server                                               string
-	status, queue, connect, retries, serverConns, conns, queued, t0, t1, t2 int64
-	started, current, noResponse                                            int64
+	boot, backend, server, times                string
+	status, queued, t0, t2                      int64
+	started, current, noResponse, serverAnswers int64
 }
 
 func servePeer(ln net.Listener) func() taken {
@@ -111,16 +110,14 @@ func (r *record) read(m *message.Message) {
 		switch v := item.Value.(type) {
 		case string:
 			switch item.Name {
-			case "id":
-				r.id = v
 			case "boot":
 				r.boot = v
 			case "be":
 				r.backend = v
 			case "srv":
 				r.server = v
-			case "rc":
-				r.retries, _ = strconv.ParseInt(v, 10, 64)
+			case "w":
+				r.times = v
 			}
 		case int64:
 			if to := r.number(item.Name); to != nil {
@@ -134,20 +131,10 @@ func (r *record) number(name string) *int64 {
 	switch name {
 	case "st":
 		return &r.status
-	case "tw":
-		return &r.queue
-	case "tc":
-		return &r.connect
-	case "sconn":
-		return &r.serverConns
-	case "conn":
-		return &r.conns
 	case "q":
 		return &r.queued
 	case "t0":
 		return &r.t0
-	case "t1":
-		return &r.t1
 	case "t2":
 		return &r.t2
 	case "started":
@@ -156,6 +143,8 @@ func (r *record) number(name string) *int64 {
 		return &r.current
 	case "noresp":
 		return &r.noResponse
+	case "answered":
+		return &r.serverAnswers
 	}
 	return nil
 }

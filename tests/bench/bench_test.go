@@ -100,16 +100,6 @@ func TestMedianAndRatios(t *testing.T) {
 	}
 }
 
-func TestSamplingConditionStandsLast(t *testing.T) {
-	got, err := withSampling("a\n    event on-http-response if { x } { y }\nb\n")
-	if want := "a\n    event on-http-response if { x } { y } { rand(100) lt 10 }\nb\n"; got != want || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if _, err := withSampling("nothing"); err == nil {
-		t.Error("a file without the line was taken")
-	}
-}
-
 func TestGoalsAreJudgedByTheirMedian(t *testing.T) {
 	var r report
 	r.goal("at least", []float64{1, 2, 9}, 2, false)

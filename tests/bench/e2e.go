@@ -31,7 +31,8 @@ const (
 type scenario struct {
 	name, front string
 	agent       *agentProc
-	pid         int
+	// pid is HAProxy's, server that of the server behind it.
+	pid, server int
 }
 
 type e2e struct {
@@ -39,6 +40,7 @@ type e2e struct {
 	opts      options
 	dir       string
 	backend   string
+	server    int // its process
 	scenarios map[string]*scenario
 	ends      []func()
 }
@@ -99,12 +101,13 @@ func (e *e2e) startBackend() (what string, err error) {
 		if err != nil {
 			return "", err
 		}
-		e.ends = append(e.ends, c.stop)
+		e.ends, e.server = append(e.ends, c.stop), c.cmd.Process.Pid
 		_, err = c.line()
 		return "a responder in Go", err
 	}
 	conf := filepath.Join(e.dir, "nginx.conf")
 	text := fmt.Sprintf(`daemon off;
+master_process off;
 worker_processes 1;
 pid %[1]s/nginx.pid;
 error_log stderr error;
@@ -123,7 +126,7 @@ http {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return "", err
 	}
-	if _, err := e.startServer(nginx, "-p", e.dir, "-c", conf, "-e", "stderr"); err != nil {
+	if e.server, err = e.startServer(nginx, "-p", e.dir, "-c", conf, "-e", "stderr"); err != nil {
 		return "", err
 	}
 	return "nginx `return 200`, 1 worker", waitListening(e.backend)
@@ -145,15 +148,8 @@ backend shop
 %[3]s    server node1 %[4]s
 `
 
-// sampleRule is the line in the SPOE file that sends the message, and the condition that samples it. The condition stands
-// last, because the first one notes that a server answered.
-const (
-	sampleRule      = "event on-http-response if "
-	sampleCondition = " { rand(100) lt 10 }"
-)
-
 func (e *e2e) startScenario(name string) error {
-	s := &scenario{name: name}
+	s := &scenario{name: name, server: e.server}
 	front, err := freeAddr()
 	if err != nil {
 		return err
@@ -162,9 +158,9 @@ func (e *e2e) startScenario(name string) error {
 	base := filepath.Join(e.dir, strings.TrimSuffix(name, "%"))
 	lines, more := "", []string(nil)
 	if name != none {
-		kind := name
+		kind, sample := name, 100
 		if name == sampled {
-			kind = ours
+			kind, sample = ours, 10
 		}
 		sock := base + "-spoa.sock"
 		if s.agent, err = startAgent(kind, "unix:"+sock); err != nil {
@@ -173,15 +169,10 @@ func (e *e2e) startScenario(name string) error {
 		e.ends = append(e.ends, s.agent.stop)
 		files, err := haproxyconf.Render(haproxyconf.Params{
 			Backends: []haproxyconf.Backend{{Name: "shop", Servers: []string{"node1"}}},
-			SPOAAddr: "unix@" + sock, SPOEFile: base + "-spoe.conf",
+			SPOAAddr: "unix@" + sock, SPOEFile: base + "-spoe.conf", Sample: sample,
 		})
 		if err != nil {
 			return err
-		}
-		if name == sampled {
-			if files.SPOE, err = withSampling(files.SPOE); err != nil {
-				return err
-			}
 		}
 		if err := firstOf(os.WriteFile(base+"-spoe.conf", []byte(files.SPOE), 0o644), os.WriteFile(base+"-tidegate.cfg", []byte(files.Include), 0o644)); err != nil {
 			return err
@@ -196,15 +187,6 @@ func (e *e2e) startScenario(name string) error {
 	}
 	e.scenarios[name] = s
 	return firstOf(waitListening(front), s.ready())
-}
-
-func withSampling(spoe string) (string, error) {
-	at := strings.Index(spoe, sampleRule)
-	if at < 0 {
-		return "", errors.New("the SPOE file has no line that sends on-http-response")
-	}
-	eol := at + strings.IndexByte(spoe[at:], '\n')
-	return spoe[:eol] + sampleCondition + spoe[eol:], nil
 }
 
 // ready waits until HAProxy speaks to the agent: requests are seen by it.
@@ -230,8 +212,9 @@ func (s *scenario) ready() error {
 // turn makes one run of load on a scenario and tells what it cost.
 type turn struct {
 	httpResult
-	proxyCPU, agentCPU float64 // microseconds per request
-	seen               float64 // share of the requests the agent was told of
+	// Microseconds per request; allCPU is that of HAProxy, the agent, the server and the load together.
+	proxyCPU, agentCPU, allCPU float64
+	seen                       float64 // share of the requests the agent was told of
 }
 
 func (s *scenario) turn(r httpRun) (t turn, err error) {
@@ -246,6 +229,10 @@ func (s *scenario) turn(r httpRun) (t turn, err error) {
 	if err != nil {
 		return t, err
 	}
+	b0, err := cpuOf(s.server)
+	if err != nil {
+		return t, err
+	}
 	if t.httpResult, err = load(r); err != nil {
 		return t, fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -253,13 +240,19 @@ func (s *scenario) turn(r httpRun) (t turn, err error) {
 	if err != nil {
 		return t, err
 	}
+	b1, err := cpuOf(s.server)
+	if err != nil {
+		return t, err
+	}
 	n := float64(t.Total)
 	t.proxyCPU = micros(c1-c0) / n
+	t.allCPU = (micros(c1-c0) + micros(b1-b0) + t.CPU) / n
 	if s.agent != nil {
 		if a1, err = s.agent.usage(); err != nil {
 			return t, err
 		}
 		t.agentCPU = micros(a1.CPU-a0.CPU) / n
+		t.allCPU += t.agentCPU
 		// An agent may count a portion only after it has acknowledged it.
 		for range 20 {
 			if float64(a1.Done-a0.Done) >= n {
@@ -276,16 +269,17 @@ func (s *scenario) turn(r httpRun) (t turn, err error) {
 }
 
 // measured are the figures of one kind of load, by scenario.
-type measured struct{ rate, p50, p99, proxy, agent, seen series }
+type measured struct{ rate, p50, p99, proxy, agent, all, seen series }
 
 func (e *e2e) measure(names []string, r httpRun) (m measured, err error) {
-	m = measured{series{}, series{}, series{}, series{}, series{}, series{}}
+	m = measured{series{}, series{}, series{}, series{}, series{}, series{}, series{}}
 	err = rounds(e.opts.e2eRounds, names, func(name string) error {
 		t, err := e.scenarios[name].turn(r)
 		m.rate.add(name, t.PerSecond)
 		m.p50.add(name, t.P50)
 		m.p99.add(name, t.P99)
 		m.proxy.add(name, t.proxyCPU)
+		m.all.add(name, t.allCPU)
 		if name != none {
 			m.agent.add(name, t.agentCPU)
 			m.seen.add(name, t.seen)
@@ -302,12 +296,15 @@ func (e *e2e) saturated() error {
 	if err != nil {
 		return err
 	}
-	relative := series{}
+	relative, share := series{}, series{}
 	for _, n := range names {
 		relative[n] = m.rate.ratios(n, none)
+		for i, all := range m.all[n] {
+			share[n] = append(share[n], m.all[none][i]/all)
+		}
 	}
-	e.table(names, []string{"requests/s", "of none", "p50 us", "HAProxy CPU us/request", "agent CPU us/request", "seen by the agent"},
-		[]series{m.rate, relative, m.p50, m.proxy, m.agent, m.seen})
+	e.table(names, []string{"requests/s", "of none", "none's CPU of its own", "p50 us", "HAProxy CPU us/request", "agent CPU us/request", "seen by the agent"},
+		[]series{m.rate, relative, share, m.p50, m.proxy, m.agent, m.seen})
 	e.line(m.rate.conclude("e2e/saturated", "requests/s"))
 	e.line(series{none: m.rate[none], ours: m.rate[sampled]}.conclude("e2e/saturated/sampling=10%", "requests/s"))
 	e.goal("through HAProxy, saturated: >= 0.75 of no filter", relative[ours], 0.75, false)

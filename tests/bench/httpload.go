@@ -75,10 +75,12 @@ type httpRun struct {
 	Warm, Long time.Duration
 }
 
-// httpResult: Total counts the warm-up too. Times are microseconds.
+// httpResult: Total and CPU count the warm-up too. Times are microseconds.
 type httpResult struct {
 	Total, Counted, Failed int
 	PerSecond, P50, P99    float64
+	// CPU is the load's own.
+	CPU float64
 }
 
 // load makes one turn of load from a process of its own.
@@ -122,6 +124,7 @@ func playHTTPLoad(args []string) error {
 	if err != nil {
 		return err
 	}
+	res.CPU = micros(ownUsage(taken{}).CPU)
 	return json.NewEncoder(os.Stdout).Encode(res)
 }
 

@@ -240,7 +240,7 @@ func checkIDs(addr string) error {
 		return err
 	}
 	defer nc.Close()
-	payload, _ := putDone(nil, "check", done{backend: "shop-0", server: "node-0", started: firstCount})
+	payload, _ := putDone(nil, done{backend: "shop-0", server: "node-0", started: firstCount})
 	if _, err := nc.Write(putFrame(nil, kindNotify, 123_456, 7, payload)); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func runRSS(rep *report, _ options, dir string) error {
 	}
 	for i, n := range names {
 		for b := range rssBackends {
-			payload, _ := putDone(nil, fmt.Sprintf("%08x-37fa-4c6d-ae75-%012x", b, i), done{
+			payload, _ := putDone(nil, done{
 				backend: fmt.Sprintf("shop-%d", b), server: n, connect: 300, response: 2000 + rng.Uint64N(100_000), started: 1001 + uint64(i),
 			})
 			if err := exchange(conns[rng.IntN(rssConns)], putFrame(nil, kindNotify, 1, 1, payload)); err != nil {

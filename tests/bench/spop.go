@@ -78,26 +78,20 @@ type done struct {
 
 const (
 	doneName = "tidegate-done"
-	doneArgs = 17
+	doneArgs = 11
 	arrived  = 1_795_302_633_168_830
 )
 
 // putDone appends the message the shipped SPOE file for 2.6 sends, and tells where in b the value of `started` is.
-func putDone(b []byte, id string, d done) (out []byte, startedAt int) {
+func putDone(b []byte, d done) (out []byte, startedAt int) {
 	b = append(putString(b, doneName), doneArgs)
-	b = putText(b, "id", id)
 	b = putText(b, "boot", boot)
 	b = putText(b, "be", d.backend)
 	b = putText(b, "srv", d.server)
 	b = putInt(b, "st", 200)
-	b = putInt(b, "tw", d.queue/1000)
-	b = putInt(b, "tc", d.connect/1000)
-	b = putText(b, "rc", "0")
-	b = putInt(b, "sconn", 3)
+	b = putText(b, "w", fmt.Sprintf("%d/%d/0/3/%d", d.queue/1000, d.connect/1000, arrived+d.queue+d.connect))
 	b = putInt(b, "t0", arrived)
-	b = putInt(b, "t1", arrived+d.queue+d.connect)
 	b = putInt(b, "t2", arrived+d.queue+d.connect+d.response)
-	b = putInt(b, "conn", 5)
 	b = putInt(b, "q", 1)
 	startedAt = len(b) + len("started") + 2
 	b = putInt(b, "started", d.started)
@@ -165,8 +159,7 @@ func newRing(c *counts, window int, seed uint64) *ring {
 	r := &ring{counts: c, at: []int{0}}
 	for i := range ringFrames + window {
 		i %= ringFrames
-		id := fmt.Sprintf("%08x-37fa-4c6d-ae75-%012x", rng.Uint32(), rng.Uint64()&(1<<48-1))
-		payload, at := putDone(nil, id, done{
+		payload, at := putDone(nil, done{
 			backend: fmt.Sprintf("shop-%d", i%backends), server: fmt.Sprintf("node-%d", i/backends%servers),
 			queue: uint64(rng.IntN(3)) * 1500, connect: 300, response: 2000 + uint64(rng.ExpFloat64()*40_000), started: firstCount,
 		})
