@@ -171,6 +171,33 @@ func TestLogTimes(t *testing.T) {
 	}
 }
 
+// The short message has no number of open requests of its own: while no heartbeat tells it, the counter of those still there
+// does, and arrivals are known by the message, not by the heartbeat alone.
+func TestShortMessagesTellGaugesAndArrivals(t *testing.T) {
+	m := NewMeter(MeterOptions{Began: time.Unix(900, 0)})
+	s := newSession(m, newTally(), newNameTable(), 16380, func(reason, string) {})
+	now := time.Unix(1000, 0)
+	s.feed(now, goodHello())
+	send := func(started, current int) BackendReport {
+		t.Helper()
+		b := notifyFrame(1, message(messageDone, with(leanArgs(), arg{"started", started}, arg{"cur", current})...))
+		s.feed(now, append(make([]byte, 0, len(b)+slack), b...))
+		reports := m.Take(now)
+		if len(reports) != 1 {
+			t.Fatalf("%d backends, want 1", len(reports))
+		}
+		return reports[0]
+	}
+	send(10, 5)
+	for i, want := range []struct{ started, current int }{{12, 6}, {12, 5}, {17, 2}} {
+		now = now.Add(30 * time.Millisecond)
+		r := send(want.started, want.current)
+		if r.InFlight != want.current || r.Queued != 1 || r.Servers[0].InFlight != 3 || int(r.Started) != want.started {
+			t.Errorf("message %d: %d open, %d queued, %d on the server, %d arrived; want %d, 1, 3, %d", i, r.InFlight, r.Queued, r.Servers[0].InFlight, r.Started, want.current, want.started)
+		}
+	}
+}
+
 func TestHeartbeatMessage(t *testing.T) {
 	good := Gauges{
 		Boot: "1795302633168830", Backend: "app", InFlight: 5, Queued: 1, Up: 2,

@@ -28,7 +28,8 @@ type Counters struct {
 
 // Sample is one request whose response headers have come from a server.
 type Sample struct {
-	// ID is the request's own id, the same that HAProxy can log as %[var(txn.tidegate_id)]; at most 64 bytes.
+	// ID is the request's own id, the same that HAProxy can log as %[var(txn.tidegate_id)], where the files ask for one
+	// (haproxyconf.Params.Arrivals and IDs); at most 64 bytes.
 	ID []byte
 	// Boot names the HAProxy process (it is the microsecond of its start), Backend and Server who served. Server is empty
 	// when HAProxy's cache or an applet did.

@@ -35,6 +35,7 @@ The files that are read are never changed, and no file is overwritten: exit stat
 	f.StringVar(&o.Variant, "variant", "", "files for HAProxy 2.6 (and later) or 3.0 (and later); default is what \"haproxy -v\" says, else 2.6")
 	f.StringArrayVar(&o.Backends, "backend", nil, "take only this backend `NAME`; may be given several times")
 	f.BoolVar(&o.Arrivals, "arrivals", false, "let HAProxy also tell of each request's arrival, so that the age of open requests is known; a second exchange per request; needs HAProxy 3.0 or later (docs/spoe.md)")
+	f.BoolVar(&o.RequestIDs, "request-ids", false, "give each request an id that HAProxy's log-format can show as %[var(txn.tidegate_id)]; costs HAProxy an eighth more of the filter's work")
 	f.StringVar(&o.HAProxyDir, "haproxy-dir", "", "`DIR` where HAProxy will find its two files (default /etc/haproxy)")
 	f.StringVar(&o.NginxInclude, "nginx-include", "", "where nginx will find the include `FILE` (default a folder whose files your http block includes already)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

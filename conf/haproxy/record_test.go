@@ -52,7 +52,9 @@ func (t *tap) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestRecordSeeds renews the seeds: TIDEGATE_TEST_HAPROXIES=... go test -run RecordSeeds ./conf/haproxy -record
+// TestRecordSeeds renews the seeds whose names have "lean", which are of these files; the others are of earlier ones, which the agent still reads:
+//
+//	TIDEGATE_TEST_HAPROXIES=... go test -run RecordSeeds ./conf/haproxy -record
 func TestRecordSeeds(t *testing.T) {
 	if !*record {
 		t.Skip("only with -record")
@@ -86,7 +88,7 @@ func TestRecordSeeds(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
-			name := fmt.Sprintf("haproxy-%s-files-%s", versionOf(t, binary), variant)
+			name := fmt.Sprintf("haproxy-%s-files-%s-lean", versionOf(t, binary), variant)
 			if arrivals {
 				name += "-arrivals"
 			}

@@ -171,6 +171,65 @@ func TestArrivalsChangeTheSPOEFileAlone(t *testing.T) {
 	}
 }
 
+// An id costs HAProxy much and the agent has no use for it: it is there only where it is asked for, or an arrival needs it.
+func TestIDsAreAskedFor(t *testing.T) {
+	for _, variant := range []string{haproxyconf.Variant26, haproxyconf.Variant30} {
+		p := example(variant)
+		without, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.IDs = true
+		with, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if with.Include != without.Include || with.BackendLines != without.BackendLines {
+			t.Errorf("%s: more than the SPOE file has changed", variant)
+		}
+		const set, told = "id=uuid(),set-var(txn.tidegate_id)", "%[var(txn.tidegate_id)]"
+		if strings.Contains(without.SPOE, "tidegate_id") || strings.Count(with.SPOE, set) != 1 || !strings.Contains(with.SPOE, told) {
+			t.Errorf("%s: with ids the SPOE file is\n%s", variant, with.SPOE)
+		}
+		p.Arrivals = true
+		if both, err := haproxyconf.Render(p); err != nil || strings.Count(both.SPOE, set) != 1 || !strings.Contains(both.SPOE, "args id=var(txn.tidegate_id)") {
+			t.Errorf("%s: with ids and arrivals the SPOE file is (%v)\n%s", variant, err, both.SPOE)
+		}
+	}
+}
+
+// What is sent of a share of the requests is prepared for that share alone: the choice is made when a request comes, and
+// stamps, log variables and the exchange all ask for it.
+func TestWhatIsNotSampledIsNotPrepared(t *testing.T) {
+	p := example(haproxyconf.Variant26)
+	p.Sample = 7
+	old, err := haproxyconf.Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Variant = haproxyconf.Variant30
+	native, err := haproxyconf.Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const chosen = "{ var(txn.tidegate_t0) -m found }"
+	for what, line := range map[string]string{
+		"the choice":            "{ rand(100) lt 7 } { date(0,us),set-var(txn.tidegate_t0) -m found } || { always_true }",
+		"2.6: the log's times":  `"%Tw/%Tc/%rc/%sc/%[date(0,us)]" if ` + chosen,
+		"3.0: the second stamp": "event on-server-session if " + chosen + " { date(0,us),",
+		"the exchange":          "{ sc_inc_gpc(1,2) gt 0 } " + chosen + " { srv_is_up(",
+	} {
+		for variant, text := range map[string]string{"2.6": old.BackendLines + old.SPOE, "3.0": native.BackendLines + native.SPOE} {
+			if v, _, only := strings.Cut(what, ":"); only && v != variant {
+				continue
+			}
+			if strings.Count(text, line) != 1 {
+				t.Errorf("%s, files for %s: %q is not there once:\n%s", what, variant, line, text)
+			}
+		}
+	}
+}
+
 func TestPrefixIsEverywhere(t *testing.T) {
 	p := example(haproxyconf.Variant26)
 	p.Prefix, p.Track, p.Arrivals = "gate2", "sc0", true

@@ -33,6 +33,8 @@ type Options struct {
 	Backends []string
 	// Arrivals makes HAProxy tell of each request's arrival too, for the age of open requests; a second exchange per request.
 	Arrivals bool
+	// RequestIDs gives each request an id that a log-format can show, %[var(txn.tidegate_id)].
+	RequestIDs bool
 	// HAProxyDir is where tidegate-spoe.conf and tidegate.cfg will be installed, "/etc/haproxy" when empty.
 	HAProxyDir string
 	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
@@ -117,7 +119,8 @@ func (s *site) plan() (*Plan, error) {
 	p := &Plan{Out: s.o.Out}
 	add := func(name, text string) { p.Files = append(p.Files, File{Name: name, Text: text, Mode: 0o644}) }
 	params := haproxyconf.Params{
-		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track, Arrivals: s.o.Arrivals,
+		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track,
+		Arrivals: s.o.Arrivals, IDs: s.o.RequestIDs,
 	}
 	for _, b := range s.taken() {
 		hb := haproxyconf.Backend{Name: b.Name}

@@ -120,6 +120,12 @@ func TestArrivalsAreAskedFor(t *testing.T) {
 	if got := spoe(Options{}); strings.Contains(got, "arrive") {
 		t.Errorf("without --arrivals, the SPOE file is\n%s", got)
 	}
+	if got := spoe(Options{RequestIDs: true}); !strings.Contains(got, "uuid()") {
+		t.Errorf("with --request-ids, the SPOE file is\n%s", got)
+	}
+	if got := spoe(Options{}); strings.Contains(got, "uuid()") {
+		t.Errorf("without --request-ids, the SPOE file is\n%s", got)
+	}
 }
 
 const head = "global\n stats socket /run/h.sock level admin\ndefaults\n mode http\n option redispatch\n default-server weight 100\n"
