@@ -38,6 +38,8 @@
 //
 // # Invariants
 //
+//   - Each argument costs HAProxy, every request: what a heartbeat, a counter or the agent can tell is not sent. docs/spoe.md
+//     has what each part was measured to cost.
 //   - One exchange per request, at the response headers. Nothing waits for an answer at any earlier point, where it would
 //     spoil the times it measures. (With Params.Arrivals there is a second one before the queue, at the user's choice.)
 //   - No name reaches a file that is not made of letters, digits and . _ - (backends and servers also :).
