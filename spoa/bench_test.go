@@ -83,7 +83,7 @@ func BenchmarkFrame(b *testing.B) {
 				buf = append(buf[:0], ring[i/64%conns]...)
 				s.feed(now, buf)
 			}
-			if s.dec.dones < b.N {
+			if s.taken.dones < b.N {
 				b.Fatal("not all was taken")
 			}
 		})

@@ -218,3 +218,7 @@ func pairs(b []byte) map[string]any {
 }
 
 func newPrivateSet() *metrics.Set { return metrics.NewSet() }
+
+func newSession(sink Sink, count counter, names *nameTable, maxFrameSize uint32, note func(reason, string)) *session {
+	return newDecoders(sink, count, names).session(maxFrameSize, note)
+}

@@ -38,7 +38,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn, closing *atomic.Bool) *conn {
 	c := &conn{nc: nc, server: s, closing: closing, in: newBuffer(firstBuffer)}
-	c.session = newSession(s.opts.Sink, s.meters, s.names, s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
+	c.session = s.decoders.session(s.opts.MaxFrameSize, func(why reason, text string) { s.refused(nc, why, text) })
 	return c
 }
 
@@ -78,18 +78,27 @@ func (c *conn) leave() {
 	}
 }
 
-// step feeds what was read to the session and writes all answers at once; false when the connection is over.
+// step feeds what was read to the session and writes all answers at once; false when the connection is over. Requests wait for
+// the answers, so they go first, and what the frames say is recorded while HAProxy goes on. Heartbeats and arrivals are
+// recorded first all the same: an arrival must be known before its request can be answered.
 func (c *conn) step(now time.Time) bool {
 	s := c.session
-	used, need := s.feed(now, c.in[c.r:c.w])
+	used, need := s.scan(c.in[c.r:c.w])
+	taken := c.in[c.r : c.r+used]
 	c.r += used
+	if !s.answers {
+		s.digest(now, taken)
+	}
 	if used > 0 && s.ready && !s.ended {
 		c.extend(now)
 	}
 	if s.ready && c.engine == nil {
 		c.engine = c.server.meters.engines.enter(s.engine)
 	}
-	if !c.flush(now) {
+	written, ok := c.flush(now)
+	s.digest(written, taken)
+	c.count()
+	if !ok {
 		return false
 	}
 	if s.ended {
@@ -100,11 +109,11 @@ func (c *conn) step(now time.Time) bool {
 	return true
 }
 
-// flush writes what the session has to say in one write.
-func (c *conn) flush(now time.Time) bool {
+// flush writes what the session has to say in one write, and returns when that was done: now, unless it took long.
+func (c *conn) flush(now time.Time) (written time.Time, ok bool) {
 	s := c.session
 	if len(s.out) == 0 {
-		return true
+		return now, true
 	}
 	// Moving a deadline costs about as much as decoding a frame: it is set for twice the time, and moved when half is over.
 	if wt := c.server.opts.WriteTimeout; c.writeBy.Sub(now) < wt {
@@ -113,19 +122,28 @@ func (c *conn) flush(now time.Time) bool {
 	}
 	_, err := c.nc.Write(s.out)
 	s.out = s.out[:0]
-	if d := &s.dec; d.dones+d.beats > 0 {
-		c.server.meters.took(d.dones, d.beats)
-		d.dones, d.beats = 0, 0
-	}
-	if d := &s.dec; d.arrivals > 0 {
-		c.server.meters.arrivals.Add(d.arrivals)
-		d.arrivals = 0
-	}
+	took := time.Since(now)
 	if s.acks > 0 {
-		c.server.meters.acked(s.acks, time.Since(now))
+		c.server.meters.acked(s.acks, took)
 		s.acks = 0
 	}
-	return err == nil
+	if took > settle/2 {
+		// The peer did not read. The second of now may have been reported meanwhile.
+		now = now.Add(took)
+	}
+	return now, err == nil
+}
+
+// count adds what the session has read to the server's counts.
+func (c *conn) count() {
+	n, m := &c.session.taken, c.server.meters
+	if n.dones+n.beats > 0 {
+		m.took(n.dones, n.beats)
+	}
+	if n.arrivals > 0 {
+		m.arrivals.Add(n.arrivals)
+	}
+	*n = counted{}
 }
 
 // makeRoom moves the unfinished rest to the front and makes the buffer large enough for the frame it belongs to.
@@ -186,7 +204,7 @@ func (c *conn) over(now time.Time, err error) {
 		}
 		return
 	}
-	if c.flush(now) {
+	if _, ok := c.flush(now); ok {
 		c.linger()
 	}
 }

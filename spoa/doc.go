@@ -6,13 +6,18 @@
 //
 // # Idea
 //
-// Requests wait for the ACK, so nothing stands in its way: a connection decodes NOTIFY frames in place, records them under
-// a short lock of the backend, and answers all frames of one read with one write. No goroutine and no allocation per
+// Requests wait for the ACK, so nothing stands in its way: a connection looks at no more than the heads of the NOTIFY frames
+// of one read, answers all with one write, and decodes and records them, in place, while HAProxy goes on. Heartbeats and
+// arrivals are recorded first: an arrival must be known before its request can be answered. No goroutine and no allocation per
 // frame. The ACK says nothing: it is a constant with one action that HAProxy ignores.
 //
-// Two things are remembered per connection, because the next message is most often like the last: the order of a message's
+// A decoder remembers two things, because the next message is most often like the last: the order of a message's
 // arguments (layout), and where its backend and server are kept (known). Both are only short cuts. What does not fit is read
-// and looked up the long way, which is the one that refuses and counts, and a test holds both against each other.
+// and looked up the long way, which is the one that refuses and counts, and a test holds both against each other. Decoders belong
+// to connections only while these read: there are about as many as processors, whatever the number of connections.
+//
+// The samples of one read are recorded by backend, under one short lock each (batch), and what they add to the same place is
+// entered once (intake). A test holds this, too, against recording one after the other.
 //
 // Answers alone are not enough: HAProxy's on-http-response does not fire for the 502, 503 and 504 it makes itself, and
 // nothing fires while all requests hang. So the shipped configuration (package haproxyconf) counts in a stick table, and

@@ -2,59 +2,86 @@ package spoa
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"time"
 )
 
-const maxKnown = 64
+const (
+	maxKnown = 512
+	// waysKnown is in how many places a pair of names may be.
+	waysKnown = 4
+)
 
-// known is what a connection remembers of a server that it has heard of: its names, and what its meter knows it by, which
-// is nil as long as it has not said so. A meter checks what it finds there, for it may have forgotten them meanwhile.
+// known is what a decoder remembers of a server that it has heard of: its names, and what its meter knows it by, which is nil as
+// long as it has not said so. A meter checks what it finds there, for it may have forgotten them meanwhile.
 type known struct {
+	ends                    endings
 	backendName, serverName string
 	backend                 *backend
 	server                  *server
+	// group is where the backend's samples wait in the batch, if they do.
+	group uint8
 }
 
-// knownServers are the servers that a connection heard of last, by a hash of their names. What is found is compared with the
-// names from the wire.
+// endings are the last 16 bytes of a backend's and a server's name, as two words each with zeros in front, and their lengths.
+// Names shorter than that are the same when their endings are.
+type endings struct {
+	backend, server, backend2, server2 uint64
+	// sizes are the lengths, that of the backend's name in the upper half.
+	sizes uint64
+}
+
+// endWords are the last 16 bytes of the name that stands at s in b, the last eight first.
+func endWords(b []byte, s span) (last, before uint64) {
+	if s.to < 16 || int(s.to) > len(b) {
+		var w [16]byte
+		name := s.of(b)
+		name = name[max(0, len(name)-16):]
+		copy(w[16-len(name):], name)
+		return binary.LittleEndian.Uint64(w[8:]), binary.LittleEndian.Uint64(w[:])
+	}
+	w := (*[16]byte)(b[s.to-16:])
+	m := &nameMasks[min(s.to-s.from, 16)]
+	return binary.LittleEndian.Uint64(w[8:]) & m[0], binary.LittleEndian.Uint64(w[:]) & m[1]
+}
+
+// nameMasks are the parts of the two words that belong to a name of that length.
+var nameMasks = func() (t [17][2]uint64) {
+	for n := range t {
+		t[n] = [2]uint64{^lowBytes(8 - n), ^lowBytes(16 - n)}
+	}
+	return t
+}()
+
+// knownServers are the servers that a decoder heard of last, by a hash of their names. What is found is compared with the names
+// from the wire.
 type knownServers [maxKnown]known
 
-// find is the place of a pair of names, or the one to claim for it; they end there in b. It depends on their last eight
-// bytes, with what stands before a shorter one, and is one of two.
-func (k *knownServers) find(b []byte, backend, server span) (i uint64, found bool) {
-	h := endWord(b, backend.to)*0x9e3779b97f4a7c15 ^ endWord(b, server.to)*0xc2b2ae3d27d4eb4f
-	i = h >> 58 % maxKnown
-	if k[i].is(backend.of(b), server.of(b)) {
-		return i, true
+// find is the place of the names that have these endings, or that of the one to give way to them: one of waysKnown.
+func (k *knownServers) find(b []byte, at *[textCount]span, e *endings) (i uint64, found bool) {
+	hi, lo := bits.Mul64(e.backend+e.backend2*3^0x9e3779b97f4a7c15, e.server+e.server2*5^0xc2b2ae3d27d4eb4f)
+	i = (hi ^ lo) % maxKnown &^ (waysKnown - 1)
+	for end := i + waysKnown; i < end; i++ {
+		c := &k[i%maxKnown]
+		if c.ends.server == e.server && c.ends.backend == e.backend && c.ends.server2 == e.server2 && c.ends.backend2 == e.backend2 && c.ends.sizes == e.sizes &&
+			(e.sizes&^(15<<32|15) == 0 || c.serverName == string(at[textServer].of(b)) && c.backendName == string(at[textBackend].of(b))) {
+			return i, true
+		}
 	}
-	if k[i^1].is(backend.of(b), server.of(b)) {
-		return i ^ 1, true
-	}
-	return i, false
+	return i - waysKnown, false
 }
 
-// claim frees place i for another pair. The newer one of the two that can be there stays, in the other place.
+// claim makes room for another pair at place i, the first of those where it may be. The one that came first gives way.
 func (k *knownServers) claim(i uint64) *known {
-	k[i^1] = k[i]
+	copy(k[i+1:i+waysKnown], k[i:i+waysKnown-1])
 	return &k[i]
 }
 
-func (k *known) is(backend, server []byte) bool {
-	return k.serverName == string(server) && k.backendName == string(backend)
-}
-
-func endWord(b []byte, end uint32) uint64 {
-	if end < 8 {
-		return 0
-	}
-	return binary.LittleEndian.Uint64(b[end-8:])
-}
-
-// take makes a sample of what the layout has read from b. It is false when something must be counted or refused, which has
+// take hands on a sample of what the layout has read from b. It is false when something must be counted or refused, which has
 // not been done.
 func (d *decoder) take(now time.Time, b []byte) bool {
-	l, s := &d.layout, &d.sample
-	if st := l.nums[numStatus]; st != Absent && st < minStatus || !d.takeNames(now, b) {
+	l := &d.layout
+	if st := l.nums[numStatus]; st != Absent && st < minStatus {
 		return false
 	}
 	retries, redispatched := int(l.nums[numRetries]), false
@@ -64,6 +91,11 @@ func (d *decoder) take(now time.Time, b []byte) bool {
 			return false
 		}
 	}
+	boot, k := d.takeNames(now, b)
+	if k == nil {
+		return false
+	}
+	s := d.room()
 	stamps, timers := [3]int64(l.nums[numT0:]), [3]int64(l.nums[numTw:])
 	s.Retries, s.Redispatched = retries, redispatched || l.nums[numRedispatched] > 0
 	s.ServerConns, s.BackendConns, s.Queued = int(l.nums[numServerConns]), int(l.nums[numBackendConns]), int(l.nums[numQueued])
@@ -79,58 +111,59 @@ func (d *decoder) take(now time.Time, b []byte) bool {
 	}
 	id := l.texts[textID].of(b)
 	s.ID = id[:min(len(id), maxID)]
+	s.Boot, s.Backend, s.Server = boot, k.backendName, k.serverName
 	s.Status = int(l.nums[numStatus])
 	started, current, noResponse, answered := l.nums[numStarted], l.nums[numCurrent], l.nums[numNoResponse], l.nums[numAnswered]
-	s.Counters = Counters{
-		Started: uint32(max(started, 0)), Current: uint32(max(current, 0)), NoResponse: uint32(max(noResponse, 0)),
-		Known: started|current|noResponse >= 0, Answered: uint32(max(answered, 0)), AnswersKnown: answered >= 0,
-	}
+	c := &s.Counters
+	c.Started, c.Current, c.NoResponse = uint32(max(started, 0)), uint32(max(current, 0)), uint32(max(noResponse, 0))
+	c.Answered, c.AnswersKnown = uint32(max(answered, 0)), answered >= 0
+	c.Known = started|current|noResponse >= 0
 	s.BackendConns = s.backendConns()
+	d.hand(now, k)
 	return true
 }
 
-// takeNames sets the names of the sample; false when one is not a name, or there is no backend. No name is kept for Other,
-// which must not come from the wire.
-func (d *decoder) takeNames(now time.Time, b []byte) bool {
-	s, at := &d.sample, &d.layout.texts
-	boot, backend, server := at[textBoot].of(b), at[textBackend].of(b), at[textServer].of(b)
-	if len(backend) == 0 {
-		return false
+// takeNames returns the boot id and the server of the sample; nil when a name is not one, or there is no backend. No name is
+// kept for Other, which must not come from the wire.
+func (d *decoder) takeNames(now time.Time, b []byte) (bootID string, k *known) {
+	at := &d.layout.texts
+	if at[textBackend].from == at[textBackend].to {
+		return "", nil
 	}
-	ok := true
-	if s.Boot = d.boot; s.Boot != string(boot) {
-		if s.Boot, ok = d.nameOrNone(now, boot); !ok {
-			return false
+	ok, boot := true, at[textBoot].of(b)
+	if bootID = d.boot; bootID != string(boot) {
+		if bootID, ok = d.nameOrNone(now, boot); !ok {
+			return "", nil
 		}
-		if s.Boot != Other {
-			d.boot = s.Boot
+		if bootID != Other {
+			d.boot = bootID
 		}
 	}
 	if d.knowns == nil {
 		d.knowns = &knownServers{}
 	}
-	i, found := d.knowns.find(b, at[textBackend], at[textServer])
-	k := &d.knowns[i]
-	if !found {
-		var fresh known
-		if fresh.backendName, ok = d.nameOrNone(now, backend); !ok {
-			return false
-		}
-		if fresh.serverName, ok = d.nameOrNone(now, server); !ok {
-			return false
-		}
-		if fresh.backendName == Other || fresh.serverName == Other {
-			k = &d.stranger
-		}
-		// Samples that wait point to places that are about to change.
-		d.settle()
-		if k != &d.stranger {
-			k = d.knowns.claim(i)
-		}
-		*k = fresh
+	var ends endings
+	ends.backend, ends.backend2 = endWords(b, at[textBackend])
+	ends.server, ends.server2 = endWords(b, at[textServer])
+	ends.sizes = uint64(at[textBackend].to-at[textBackend].from)<<32 | uint64(at[textServer].to-at[textServer].from)
+	i, found := d.knowns.find(b, at, &ends)
+	if found {
+		return bootID, &d.knowns[i]
 	}
-	s.Backend, s.Server, d.known = k.backendName, k.serverName, k
-	return true
+	fresh := known{ends: ends}
+	if fresh.backendName, ok = d.nameOrNone(now, at[textBackend].of(b)); !ok {
+		return "", nil
+	}
+	if fresh.serverName, ok = d.nameOrNone(now, at[textServer].of(b)); !ok {
+		return "", nil
+	}
+	// Samples that wait point to places that are about to change.
+	d.settle()
+	if k = &d.stranger; fresh.backendName != Other && fresh.serverName != Other {
+		k = d.knowns.claim(i)
+	}
+	*k = fresh
+	return bootID, k
 }
 
 func (d *decoder) nameOrNone(now time.Time, b []byte) (string, bool) {

@@ -2,6 +2,7 @@ package spoa
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/negasus/haproxy-spoe-go/typeddata"
 )
@@ -42,6 +43,8 @@ const (
 	numAnswered
 	unknownNumber
 	numCount
+	// numPlaces is the power of two above it, so that an index is cut off by a mask.
+	numPlaces = 32
 )
 
 // Texts of a done message by their index in layout.texts.
@@ -85,6 +88,8 @@ const (
 	shapeBool
 	shapeInt
 	shapeText
+	// shapeFlag is a shapeInt that takes so little that its limit matters for values of one byte, too.
+	shapeFlag
 )
 
 var shapes = [16]shape{
@@ -98,6 +103,7 @@ type place struct {
 	word2, mask2 uint64
 	most         uint64
 	head         uint8 // the size of length, name and type
+	long         bool  // word2 matters
 	shape        shape
 	to           uint8
 }
@@ -112,7 +118,7 @@ func (s span) of(b []byte) []byte { return b[s.from:s.to] }
 type layout struct {
 	n      int
 	places [maxPlaces]place
-	nums   [numCount]int64
+	nums   [numPlaces]int64
 	texts  [textCount]span
 }
 
@@ -146,26 +152,26 @@ func (l *layout) run(b []byte, i, p int) (next, end int) {
 		}
 		k, q := &l.places[i], b[p:p+slack]
 		head := int(k.head & maxHead)
-		if binary.LittleEndian.Uint64(q)&k.mask != k.word || k.mask2 != 0 && binary.LittleEndian.Uint64(q[8:])&k.mask2 != k.word2 {
+		if binary.LittleEndian.Uint64(q)&k.mask != k.word || k.long && binary.LittleEndian.Uint64(q[8:])&k.mask2 != k.word2 {
 			return i, p
 		}
 		x := uint64(q[head])
 		switch k.shape {
 		case shapeInt:
-			more := 0
+			p += head + 1
 			if x >= shortVarint {
 				w := binary.LittleEndian.Uint64(q[head+1:])
-				last := lastByte(w)
-				if last == 8 {
-					return i, p
+				ends := ^w & highBits
+				if ends == 0 {
+					return i, p - head - 1
 				}
-				x, more = x+longVarint(w, last), last+1
+				last := bits.TrailingZeros64(ends) / 8
+				if x += longVarint(w, ends, last); x > k.most {
+					return i, p - head - 1
+				}
+				p += last + 1
 			}
-			if x > k.most {
-				return i, p
-			}
-			l.nums[k.to%numCount] = int64(x)
-			p += head + 1 + more
+			l.nums[k.to%numPlaces] = int64(x)
 		case shapeText:
 			if x >= shortVarint {
 				return i, p
@@ -173,8 +179,14 @@ func (l *layout) run(b []byte, i, p int) (next, end int) {
 			p += head + 1
 			l.texts[k.to%textCount] = span{uint32(p), uint32(p + int(x))}
 			p += int(x)
+		case shapeFlag:
+			if x > k.most {
+				return i, p
+			}
+			p += head + 1
+			l.nums[k.to%numPlaces] = int64(x)
 		default:
-			l.nums[k.to%numCount] = int64(q[(head-1)&maxHead] >> 4 & 1)
+			l.nums[k.to%numPlaces] = int64(q[(head-1)&maxHead] >> 4 & 1)
 			p += head
 		}
 	}
@@ -197,7 +209,7 @@ func (l *layout) absent(k *place) {
 	if k.shape == shapeText {
 		l.texts[k.to%textCount] = span{}
 	} else {
-		l.nums[k.to%numCount] = Absent
+		l.nums[k.to%numPlaces] = Absent
 	}
 }
 
@@ -208,7 +220,7 @@ func (l *layout) learn(b []byte, n int) {
 	if n > maxPlaces {
 		return
 	}
-	for i := range l.nums {
+	for i := range l.nums[:numCount] {
 		l.nums[i] = Absent
 	}
 	clear(l.texts[:])
@@ -254,6 +266,9 @@ func (k *place) learn(key []byte, kind byte) (bit uint32, ok bool) {
 		}
 	case k.shape == shapeInt && isNumber, k.shape == shapeBool && isNumber && num.to == numRedispatched:
 		k.to, k.most, bit = num.to, num.most, 1<<num.to
+		if k.shape == shapeInt && k.most < shortVarint {
+			k.shape = shapeFlag
+		}
 	case isNumber || isText || k.shape == shapeOther:
 		return 0, false
 	case k.shape == shapeText:
@@ -265,6 +280,7 @@ func (k *place) learn(key []byte, kind byte) (bit uint32, ok bool) {
 	head[0] = byte(len(key))
 	head[1+copy(head[1:], key)] = kind
 	k.word, k.mask = binary.LittleEndian.Uint64(head[:]), lowBytes(int(k.head))
+	k.long = k.head > 8
 	k.word2, k.mask2 = binary.LittleEndian.Uint64(head[8:]), lowBytes(int(k.head)-8)
 	// The four bits above the type are flags.
 	flags := uint64(0xf0) << (8 * ((k.head - 1) % 8))

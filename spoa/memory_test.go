@@ -164,7 +164,7 @@ func largeSite() error {
 	began := start.Add(-time.Hour)
 	meter := NewMeter(MeterOptions{Began: began, Metrics: newPrivateSet()})
 	server := New(Options{Sink: meter})
-	table := newNames(server.names)
+	table := newNames(server.decoders.table)
 	name := func(text string) string {
 		s, _ := table.of(start, []byte(text))
 		return s

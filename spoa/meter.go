@@ -101,20 +101,19 @@ func NewMeter(o MeterOptions) *Meter {
 }
 
 // Done records one answered request.
-func (m *Meter) Done(now time.Time, s *Sample) { m.done(now, m.shared.at(now), s, &known{}) }
+func (m *Meter) Done(now time.Time, s *Sample) {
+	at := m.shared.moment(m.shared.at(now))
+	m.done(now, &at, s, &known{})
+}
 
 // done is Done at a time that is known in both ways, for a connection that keeps in k where the sample belongs.
-func (m *Meter) done(now time.Time, at int64, s *Sample, k *known) {
-	if k.backend != nil && k.backend.done(at, s, k) {
-		return
-	}
-	for {
+func (m *Meter) done(now time.Time, at *moment, s *Sample, k *known) {
+	for k.backend == nil || !k.backend.done(at, s, k) {
 		b := m.backend(now, s.Backend)
-		k.backend, k.server = nil, nil
-		if b.name == s.Backend {
+		k.server = nil
+		if k.backend = nil; b.name == s.Backend {
 			k.backend = b
-		}
-		if b.done(at, s, k) {
+		} else if b.done(at, s, k) {
 			return
 		}
 	}

@@ -32,7 +32,7 @@ func newNameTable() *nameTable {
 	return &nameTable{seed: maphash.MakeSeed(), known: map[string]string{}}
 }
 
-// names turns the bytes of a name into a string, without allocating when the name is known. Each connection has one of
+// names turns the bytes of a name into a string, without allocating when the name is known. Each decoder has one of
 // its own, which remembers the names seen last, so that it seldom takes the table's lock.
 type names struct {
 	table *nameTable

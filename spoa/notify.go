@@ -38,21 +38,18 @@ type decoder struct {
 	timers  [3]int64 // Tw, Tc and Tr in milliseconds
 	present counterBits
 	layout  layout
-	// meter is the sink when it is one that can make use of known, which is what is known of the sample's server.
+	// meter is the sink when it is one that can make use of what is known of a sample's server.
 	meter    *Meter
-	now      time.Time // when the last sample was read, and the same in the meter's time
-	at       int64
-	known    *known
 	knowns   *knownServers
 	stranger known
 	boot     string // a name that came lately
-	batch    []pending
-	// dones and beats count the messages taken since the owner last set them to 0.
-	dones, beats int
-	// The same for arrivals, which are optional.
+	batch    *batch // nil until something waits
 	arrival  Arrival
-	arrivals int
+	counted
 }
+
+// counted are numbers of messages taken: about answered requests, heartbeats and arrivals, which are optional.
+type counted struct{ dones, beats, arrivals int }
 
 // counterBits remembers which of the counters came.
 type counterBits uint8
@@ -113,7 +110,6 @@ func skip(b []byte, n int) (rest []byte, ok bool) {
 // done reads one message about a request that has been answered: along the layout of the last one if it looks the same.
 func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 	if used, ok := d.layout.read(b, n); ok && d.take(now, b) {
-		d.hand(now, d.known)
 		return b[used:], true
 	}
 	good := true
@@ -130,24 +126,37 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 	default:
 		d.present.mark(&d.sample.Counters)
 		d.sample.BackendConns = d.sample.backendConns()
-		d.hand(now, nil)
+		d.dones++
+		d.settle()
+		d.sink.Done(now, &d.sample)
 	}
 	return rest, true
 }
 
-// hand gives the sample to the sink.
+// room is where the next sample that is read along the layout goes.
+func (d *decoder) room() *Sample {
+	if d.meter == nil {
+		return &d.sample
+	}
+	if d.batch == nil {
+		d.batch = &batch{}
+	}
+	return d.batch.room()
+}
+
+// hand gives the sample there to the sink.
 func (d *decoder) hand(now time.Time, k *known) {
 	d.dones++
-	if d.meter == nil || k == nil {
-		d.settle()
+	if d.meter == nil {
 		d.sink.Done(now, &d.sample)
 		return
 	}
-	if now != d.now {
-		d.now, d.at = now, d.meter.shared.at(now)
+	t := d.batch
+	if now != t.now {
+		t.now, t.moment = now, d.meter.shared.moment(d.meter.shared.at(now))
 	}
-	d.batch = append(d.batch, pending{d.sample, k})
-	if len(d.batch) >= mostPending {
+	// The first sample of a server is recorded at once, so that those of one backend stay in their order.
+	if t.add(k); t.n == mostPending || k.backend == nil {
 		d.settle()
 	}
 }

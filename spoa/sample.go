@@ -2,8 +2,9 @@ package spoa
 
 import "time"
 
-// Sink takes what HAProxy tells. Its methods are called in the goroutine of the connection, many connections at a time;
-// the ACK waits for them, so they must be short. They must not keep the pointers, nor Sample.ID or Gauges.Servers: all
+// Sink takes what HAProxy tells. Its methods are called in the goroutine of the connection, many connections at a time. They must
+// be short: the ACKs of all that comes later on the connection wait for them, and those of heartbeats and arrivals themselves;
+// Done is called when the request's ACK has been written. They must not keep the pointers, nor Sample.ID or Gauges.Servers: all
 // are used again for the next message. now is the time at which the message was read.
 type Sink interface {
 	Done(now time.Time, s *Sample)

@@ -68,18 +68,19 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Server is a SPOP agent that only listens: it acknowledges at once and tells its sink.
+// Server is a SPOP agent that only listens: it acknowledges at once and then tells its sink.
 type Server struct {
-	opts   Options
-	quiet  *quiet.Log
-	meters *meters
-	names  *nameTable
+	opts     Options
+	quiet    *quiet.Log
+	meters   *meters
+	decoders *decoders
 }
 
 // New returns a server; Serve makes it work.
 func New(o Options) *Server {
 	o = o.withDefaults()
-	return &Server{opts: o, quiet: quiet.New(o.Log, 0), meters: newMeters(o.Metrics), names: newNameTable()}
+	m := newMeters(o.Metrics)
+	return &Server{opts: o, quiet: quiet.New(o.Log, 0), meters: m, decoders: newDecoders(o.Sink, m, newNameTable())}
 }
 
 // Stats is what the server has done since it began; safe to call at any time.

@@ -3,6 +3,7 @@ package spoa
 import (
 	"bytes"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,31 +30,53 @@ type session struct {
 	// out holds frames to be written, acks says how many of them acknowledge a NOTIFY.
 	out  []byte
 	acks int
-	dec  decoder
+	// taken are the messages read since the owner last emptied it.
+	taken    counted
+	decoders *decoders
+	// unread is how many frames have been acknowledged and not read yet. answers tells that all of them begin with a message
+	// about an answered request, as far as a glance can tell.
+	unread  int
+	answers bool
 	// draining, when it is there and true, makes health checks fail.
 	draining *atomic.Bool
 	// note counts and logs why a frame was refused.
 	note func(why reason, text string)
 }
 
-func newSession(sink Sink, count counter, names *nameTable, maxFrameSize uint32, note func(reason, string)) *session {
+// decoders are the decoders of all connections. One that is not in use belongs to none, so that there are about as many as
+// processors, and what they remember and their working memory is at hand in the processor's caches: what a decoder knows of the
+// last message serves the next one, from wherever it comes. (Two HAProxys whose messages have other arguments make each other's
+// first message of a read one that is read the long way.)
+type decoders struct {
+	table *nameTable
+	pool  sync.Pool
+}
+
+func newDecoders(sink Sink, count counter, table *nameTable) *decoders {
 	meter, _ := sink.(*Meter)
-	return &session{
-		own: maxFrameSize, limit: maxFrameSize, note: note,
-		dec: decoder{names: newNames(names), sink: sink, meter: meter, count: count},
-	}
+	p := &decoders{table: table}
+	p.pool.New = func() any { return &decoder{names: newNames(table), sink: sink, meter: meter, count: count} }
+	return p
+}
+
+func (p *decoders) session(maxFrameSize uint32, note func(reason, string)) *session {
+	return &session{own: maxFrameSize, limit: maxFrameSize, note: note, decoders: p}
 }
 
 // feed takes every whole frame from the front of in and returns how many bytes that was. need is the size that in must
 // reach for the next frame, prefix included (at most the limit), once enough is there to know. Answers are appended to
 // out. Nothing is taken once the session has ended.
+//
+// It is scan, which answers, and digest, which reads what the answered frames say, one after the other.
 func (s *session) feed(now time.Time, in []byte) (used, need int) {
-	used, need = s.frames(now, in)
-	s.dec.settle()
+	used, need = s.scan(in)
+	s.digest(now, in[:used])
 	return used, need
 }
 
-func (s *session) frames(now time.Time, in []byte) (used, need int) {
+// scan is the part of feed that a peer waits for. What it has taken must be given to digest next, and stay as it is until then.
+func (s *session) scan(in []byte) (used, need int) {
+	s.answers = true
 	for !s.ended {
 		b := in[used:]
 		if len(b) < prefixSize {
@@ -73,7 +96,7 @@ func (s *session) frames(now time.Time, in []byte) (used, need int) {
 			return used, whole
 		}
 		used += whole
-		if r := s.frame(now, b[prefixSize:whole]); r != nil {
+		if r := s.frame(b[prefixSize:whole]); r != nil {
 			s.end(r)
 		}
 	}
@@ -81,7 +104,7 @@ func (s *session) frames(now time.Time, in []byte) (used, need int) {
 }
 
 // frame takes one whole frame. A refusal ends the connection.
-func (s *session) frame(now time.Time, body []byte) *refusal {
+func (s *session) frame(body []byte) *refusal {
 	ids := idsEnd(body)
 	if ids == 0 {
 		return refuse(statusInvalid, reasonFrame, "a frame whose stream and frame id cannot be read")
@@ -95,9 +118,10 @@ func (s *session) frame(now time.Time, body []byte) *refusal {
 			return refuse(statusInvalid, reasonOrder, "a NOTIFY before the HELLO")
 		}
 		// A payload that cannot be read is acknowledged all the same: the request has done no wrong and must not wait.
-		s.dec.notify(now, body[ids:])
 		s.out = appendAck(s.out, body[idsAt:ids])
 		s.acks++
+		s.unread++
+		s.answers = s.answers && ids < len(body) && body[ids] == byte(len(messageDone))
 		return nil
 	case frame.TypeHaproxyHello:
 		if s.ready {
@@ -110,6 +134,29 @@ func (s *session) frame(now time.Time, body []byte) *refusal {
 	default:
 		return refuse(statusInvalid, reasonFrame, "a frame of type %d", kind)
 	}
+}
+
+// digest reads the payloads of the frames that scan has just acknowledged: taken is what it took.
+func (s *session) digest(now time.Time, taken []byte) {
+	if s.unread == 0 {
+		return
+	}
+	// A decoder that panicked is in no state to be used again.
+	d := s.decoders.pool.Get().(*decoder)
+	// A frame that was refused is the last one, and none follows one that ended the session.
+	for ; s.unread > 0; taken = taken[prefixSize+binary.BigEndian.Uint32(taken):] {
+		body := taken[prefixSize : prefixSize+binary.BigEndian.Uint32(taken)]
+		if frame.Type(body[0]) == frame.TypeNotify {
+			s.unread--
+			d.notify(now, body[idsEnd(body):])
+		}
+	}
+	d.settle()
+	s.taken.dones += d.dones
+	s.taken.beats += d.beats
+	s.taken.arrivals += d.arrivals
+	d.counted = counted{}
+	s.decoders.pool.Put(d)
 }
 
 func (s *session) hello(payload []byte) *refusal {

@@ -156,7 +156,8 @@ func TestNothingAllocatesPerFrame(t *testing.T) {
 	for range keptTimings {
 		step()
 	}
-	if allocs := testing.AllocsPerRun(1000, step); allocs != 0 {
+	// With the race detector, a pool forgets now and then what it was given.
+	if allocs := testing.AllocsPerRun(1000, step); allocs != 0 && !raceEnabled {
 		t.Errorf("%v allocations for two frames, want 0", allocs)
 	}
 	if len(count.bad) != 0 {

@@ -50,8 +50,13 @@ func idsEnd(body []byte) int {
 	}
 	n := idsAt
 	for range 2 {
-		if n < len(body) && body[n] < shortVarint {
+		switch {
+		case n >= len(body):
+		case body[n] < shortVarint:
 			n++
+			continue
+		case n+1 < len(body) && body[n+1] < 1<<7:
+			n += 2
 			continue
 		}
 		_, used := readVarint(body[n:])
@@ -70,8 +75,9 @@ func readVarint(b []byte) (v uint64, used int) {
 	}
 	if len(b) > 8 {
 		w := binary.LittleEndian.Uint64(b[1:])
-		if last := lastByte(w); last < 8 {
-			return uint64(b[0]) + longVarint(w, last), 2 + last
+		if ends := ^w & highBits; ends != 0 {
+			last := bits.TrailingZeros64(ends) / 8
+			return uint64(b[0]) + longVarint(w, ends, last), 2 + last
 		}
 	}
 	v, used = varint.Uvarint(b[:min(len(b), maxVarint)])
@@ -81,26 +87,25 @@ func readVarint(b []byte) (v uint64, used int) {
 	return v, used
 }
 
-// lastByte is where in w the first byte below 128 is, 8 when there is none.
-func lastByte(w uint64) int { return bits.TrailingZeros64(^w&0x8080808080808080) / 8 }
+// highBits are set in the bytes of an integer that are not its last. The first of w's bytes without is the last one.
+const highBits = 0x8080808080808080
 
 // longVarint is what the bytes of w up to byte last add to the first byte of an integer: w0<<4 + w1<<11 + w2<<18 and so on,
-// with the highest bits of all but the last.
-func longVarint(w uint64, last int) uint64 {
-	t := &varintTails[last&7]
-	w &= t.mask
+// with the highest bits of all but the last. ends are the highest bits that are not set, at least one.
+func longVarint(w, ends uint64, last int) uint64 {
+	// All up to the lowest of ends.
+	w &= (ends ^ (ends - 1)) &^ highBits
 	w = w&0x007f007f007f007f | w&0x7f007f007f007f00>>1
 	w = w&0x00003fff00003fff | w&0x3fff00003fff0000>>2
 	w = w&0x000000000fffffff | w&0x0fffffff00000000>>4
-	return (w + t.highest) << 4
+	return (w + varintHighest[last&7]) << 4
 }
 
-// varintTails are, by the last byte, the lower seven bits of each byte, and what the highest bits add up to.
-var varintTails = func() (t [8]struct{ mask, highest uint64 }) {
+// varintHighest is, by the last byte, what the highest bits of those before it add up to.
+var varintHighest = func() (t [8]uint64) {
 	for last := range t {
-		t[last].mask = 0x7f7f7f7f7f7f7f7f >> (56 - 8*last)
 		for i := range last {
-			t[last].highest += 1 << (7*i + 7)
+			t[last] += 1 << (7*i + 7)
 		}
 	}
 	return t
@@ -172,12 +177,22 @@ func (v value) isInt() bool { return v.kind >= typeddata.TypeInt32 && v.kind <= 
 // Layout: action type SET-VAR, 3 arguments, scope transaction, name, boolean true (SPOE specification 3.4).
 var ackActions = [...]byte{0x01, 0x03, 0x02, 3, 'a', 'c', 'k', 0x11}
 
+// maxAck is the size of the largest ACK.
+const maxAck = prefixSize + idsAt + 2*maxVarint + len(ackActions)
+
 // appendAck appends one whole ACK frame.
 func appendAck(out, ids []byte) []byte {
-	n := 5 + len(ids) + len(ackActions)
-	out = append(out, byte(n>>24), byte(n>>16), byte(n>>8), byte(n), byte(frame.TypeAgentAck), 0, 0, 0, flagFin)
-	out = append(out, ids...)
-	return append(out, ackActions[:]...)
+	n := len(out)
+	if cap(out)-n < maxAck {
+		out = append(make([]byte, 0, 2*cap(out)+16*maxAck), out...)
+	}
+	b := out[n : n+maxAck]
+	size := idsAt + len(ids) + len(ackActions)
+	binary.BigEndian.PutUint64(b, uint64(size)<<32|uint64(frame.TypeAgentAck)<<24)
+	b[8] = flagFin
+	copy(b[prefixSize+idsAt:], ids)
+	copy(b[prefixSize+idsAt+len(ids):], ackActions[:])
+	return out[:n+prefixSize+size]
 }
 
 // appendFrame appends a frame of ours that carries names and values: AGENT-HELLO or AGENT-DISCONNECT, both of stream 0.

@@ -24,9 +24,12 @@ func NewMinutes(sec int64) Minutes {
 
 // Add adds b to the minute of second sec, or to the running one when that is later. Its memory is of the
 // budget, which must be the same each time.
-func (m *Minutes) Add(sec int64, b Bucket, budget *Budget) {
+func (m *Minutes) Add(sec int64, b Bucket, budget *Budget) { m.Count(sec, &b, budget) }
+
+// Count is Add without a copy.
+func (m *Minutes) Count(sec int64, b *Bucket, budget *Budget) {
 	m.reach(floorMinute(sec), budget)
-	m.now.add(&b)
+	m.now.add(b)
 }
 
 // Sum adds up the n seconds before now, the running second included, and tells how many seconds it speaks for: whole

@@ -27,18 +27,26 @@ func NewRecent[T any](n, size int, b *Budget) *Recent[T] {
 
 // Add appends v.
 func (r *Recent[T]) Add(v T) {
+	if p := r.Next(); p != nil {
+		*p = v
+	}
+}
+
+// Next appends an entry, and returns it to be written: it holds what was there before. It is nil when there is no memory for any.
+func (r *Recent[T]) Next() *T {
 	r.seq++
-	if r.n == len(r.buf) && !r.resize(min(max(firstRecent, 2*len(r.buf)), r.bound)) {
+	if r.n == len(r.buf) && (r.n == r.bound || !r.resize(min(max(firstRecent, 2*len(r.buf)), r.bound))) {
 		r.lost++
 		if len(r.buf) == 0 {
-			return
+			return nil
 		}
-		r.buf[r.start] = v
+		p := &r.buf[r.start]
 		r.start = r.place(1)
-		return
+		return p
 	}
-	r.buf[r.place(r.n)] = v
+	p := &r.buf[r.place(r.n)]
 	r.n++
+	return p
 }
 
 // place is where entry i stands, i up to the length of the buffer. It spares the division of a modulus.

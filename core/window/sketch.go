@@ -58,24 +58,43 @@ type Sketch struct {
 func (s *Sketch) Add(sec int64, d time.Duration) { s.AddMicros(sec, micros(d)) }
 
 // AddMicros is Add for a latency in microseconds.
-func (s *Sketch) AddMicros(sec int64, us uint64) {
-	k := s.of
+func (s *Sketch) AddMicros(sec int64, us uint64) { s.AddIn(s.of.Part(sec), us) }
+
+// Part is the part of a span that a second belongs to: who counts many latencies of one second works it out once.
+type Part struct {
+	turn int64
+	slot int
+}
+
+// Part returns the part of second sec, for sketches of this kind.
+func (k *Sketches) Part(sec int64) Part {
+	if sec < 0 {
+		return Part{}
+	}
 	turn := sec/k.width + 1
-	if sec < 0 || turn <= s.turn-k.parts {
-		k.late.Add(1)
-		return
+	return Part{turn, int(turn % k.parts)}
+}
+
+// AddIn is AddMicros for a second of part p, which is of the sketch's own kind.
+func (s *Sketch) AddIn(p Part, us uint64) {
+	k := s.of
+	if p.turn != s.turn || p.turn == 0 {
+		if p.turn <= max(0, s.turn-k.parts) {
+			k.late.Add(1)
+			return
+		}
+		if p.turn > s.turn {
+			s.advance(p.turn)
+		}
 	}
-	if turn > s.turn {
-		s.advance(turn)
-	}
-	slot, i := int(turn%k.parts), bucketOf(min(us, maxMicros))
+	i := bucketOf(min(us, maxMicros))
 	if s.many == nil {
-		if s.addFew(uint32(slot<<12 | i)) {
+		if s.addFew(uint32(p.slot<<12 | i)) {
 			return
 		}
 		s.spreadOut()
 	}
-	if !s.many.add(slot, i, 1, k.budget) {
+	if !s.many.add(p.slot, i, 1, k.budget) {
 		k.forced.Add(1)
 	}
 }

@@ -1,0 +1,183 @@
+package spoa
+
+import "github.com/tidegate/tidegate/core/window"
+
+// moment is a time on the meter's axis, and what belongs to its second.
+type moment struct {
+	at, sec                 int64
+	backendPart, serverPart window.Part
+}
+
+func (s *shared) moment(at int64) moment {
+	sec := second(at)
+	return moment{at, sec, s.backendKind.Part(sec), s.serverKind.Part(sec)}
+}
+
+// intake records samples of one backend and one moment. What goes into the same place for all of them is added up on the way,
+// and entered once, at the end.
+type intake struct {
+	*backend
+	moment
+	beating bool
+	add     window.Bucket
+	told    told
+}
+
+// maxFold is by how much a counter may differ within one intake to be entered once: far less than what would not be believed.
+const maxFold = 1 << 16
+
+// told are the counters that some samples of one process have told, each the latest of them.
+type told struct {
+	boot                                string
+	started, finished, noResp, answered uint32
+	any, answersKnown, more             bool
+}
+
+// fold takes further counters if they come from the same process and differ by little.
+func (t *told) fold(boot string, c *Counters) bool {
+	if !t.any || t.answersKnown != c.AnswersKnown || t.boot != boot {
+		return false
+	}
+	a, b, n, w := c.Started-t.started, c.Started-c.Current-t.finished, c.NoResponse-t.noResp, c.Answered-t.answered
+	const most = 2*maxFold - 1
+	if (a+maxFold)|(b+maxFold)|(n+maxFold)|(w+maxFold) > most {
+		return false
+	}
+	t.started += uint32(max(int32(a), 0))
+	t.finished += uint32(max(int32(b), 0))
+	t.noResp += uint32(max(int32(n), 0))
+	t.answered += uint32(max(int32(w), 0))
+	t.more = true
+	return true
+}
+
+func (t *told) counters() Counters {
+	return Counters{
+		Started: t.started, Current: t.started - t.finished, NoResponse: t.noResp, Known: true,
+		Answered: t.answered, AnswersKnown: t.answersKnown,
+	}
+}
+
+// done records a sample; false when the backend has just been forgotten.
+func (b *backend) done(m *moment, s *Sample, k *known) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone {
+		return false
+	}
+	in := b.intake(m)
+	in.record(s, k)
+	in.end()
+	return true
+}
+
+// intake begins one, with mu held until its end.
+func (b *backend) intake(m *moment) intake {
+	b.seen, b.lastSample = max(b.seen, m.at), max(b.lastSample, m.at)
+	return intake{backend: b, moment: *m, beating: b.beating(m.at)}
+}
+
+// end enters what was added up.
+func (in *intake) end() {
+	in.enter()
+	in.seconds.Add(in.sec, in.add)
+}
+
+// count takes the counters of one sample and tells whether they give the completions, too. The first of an intake are looked
+// at as they are; those after it differ by so little that only their latest values matter.
+func (in *intake) count(boot string, c *Counters) (answers bool) {
+	if !c.Known || boot == "" {
+		return false
+	}
+	t := &in.told
+	if t.fold(boot, c) {
+		return c.AnswersKnown
+	}
+	in.enter()
+	n, _ := in.backend.count(in.at, in.sec, boot, *c, false)
+	in.add.Arrivals += n
+	*t = told{
+		boot: boot, started: c.Started, finished: c.Started - c.Current, noResp: c.NoResponse, answered: c.Answered,
+		any: true, answersKnown: c.AnswersKnown,
+	}
+	return c.AnswersKnown
+}
+
+// enter enters the counters taken since the last look.
+func (in *intake) enter() {
+	if t := &in.told; t.more {
+		n, _ := in.backend.count(in.at, in.sec, t.boot, t.counters(), false)
+		in.add.Arrivals += n
+		t.more = false
+	}
+}
+
+// record takes a sample. k.server is the sample's server if it is not nil and still there, and is set.
+func (in *intake) record(s *Sample, k *known) {
+	b := in.backend
+	b.open.close(s.ID)
+	answers := false
+	if b.name != Other {
+		answers = in.count(s.Boot, &s.Counters)
+		if !in.beating {
+			set(&b.inFlight, s.BackendConns)
+			set(&b.queued, s.Queued)
+		}
+	}
+	if !answers {
+		b.completions++
+		in.add.Completions++
+	}
+	if !b.counted {
+		in.add.Arrivals++
+	}
+	b.sampled++
+	failed := uint64(0)
+	if s.Status >= 500 {
+		failed = 1
+		b.errors++
+		in.add.Errors++
+	}
+	if s.Server != "" {
+		in.serve(s, k, failed)
+	}
+}
+
+// serve takes what a sample says of its server.
+func (in *intake) serve(s *Sample, k *known, failed uint64) {
+	b, v := in.backend, k.server
+	if v == nil || v.gone {
+		v = b.server(in.at, s.Server)
+		k.server = nil
+		if v.name == s.Server {
+			k.server = v
+		}
+	}
+	v.heard = max(v.heard, in.at)
+	if v.work == nil {
+		v.work = &work{seen: in.at, sketch: b.serverKind.New(), minutes: window.NewMinutes(in.sec)}
+	}
+	w := v.work
+	one := window.Bucket{Arrivals: 1, Completions: 1, Errors: failed}
+	if s.Response >= 0 {
+		one.Timed = 1
+		one.Queue, one.Connect, one.Response = micros(max(s.Queue, 0)), micros(max(s.Connect, 0)), micros(s.Response)
+		in.add.Timed++
+		in.add.Queue += one.Queue
+		in.add.Connect += one.Connect
+		in.add.Response += one.Response
+		b.sketch.AddIn(in.backendPart, one.Queue+one.Connect+one.Response)
+		if t := b.timings.Next(); t != nil {
+			t.queue, t.connect, t.response = shorten(one.Queue), shorten(one.Connect), shorten(one.Response)
+			t.server, t.status = v.id, int16(s.Status)
+		}
+		w.sketch.AddIn(in.serverPart, one.Response)
+	}
+	w.seen = max(w.seen, in.at)
+	w.requests++
+	w.errors += failed
+	w.minutes.Count(in.sec, &one, b.budget)
+	if !in.beating && s.ServerConns != Absent {
+		v.inFlight = int32(s.ServerConns)
+	}
+}
