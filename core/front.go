@@ -288,9 +288,19 @@ func (t *turn) recognise(v *view, f *front) {
 	}
 }
 
-// restoring tells that the server was in service there by our memory when HAProxy lost its run-time state.
+// restoring tells that HAProxy lost its run-time state there, and that the server was in service there by our memory or is on
+// another instance, which finds it healthy.
 func (t *turn) restoring(v *view, f *front) bool {
-	return v.m.Serve && f.m.Phase.InService() && f.m.Process != "" && f.m.Process != f.at.Process && f.o.Admin == AdminMaint
+	return v.m.Serve && f.m.Process != "" && f.m.Process != f.at.Process && f.o.Admin == AdminMaint && (f.m.Phase.InService() || v.servesElsewhere(f))
+}
+
+func (v *view) servesElsewhere(than *front) bool {
+	for i := range v.fronts {
+		if f := &v.fronts[i]; f != than && f.o.Known && f.o.Admin == AdminReady && f.o.Up && f.m.Phase.InService() {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *turn) anyRestoring(v *view) bool {

@@ -117,7 +117,7 @@ type ProxyLife struct {
 }
 
 // On is the server's life on a HAProxy instance, by its name; with one instance the name does not matter.
-func (m *ServerMemory) On(name string) Life {
+func (m ServerMemory) On(name string) Life {
 	if m.Proxies == nil {
 		return m.Life
 	}
