@@ -75,7 +75,9 @@ type Life struct {
 	// Process is the HAProxy process on which the server's state is known to be ours or accepted.
 	Process string `json:"process,omitempty"`
 	// Empty counts observations in a row without a running request while draining.
-	Empty int32 `json:"empty,omitempty"`
+	Empty int16 `json:"empty,omitempty"`
+	// HumanWeight is the weight that someone else has set, while Human.
+	HumanWeight int16 `json:"human_weight,omitempty"`
 	// Step is the next index into the ramp.
 	Step int32 `json:"step,omitempty"`
 	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else

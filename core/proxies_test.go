@@ -329,3 +329,54 @@ func TestDecideLeavesTheLivesItWasGiven(t *testing.T) {
 		t.Error("lives that did not change were copied")
 	}
 }
+
+// What a human changed stays as it is when HAProxy is reloaded: with a state file everything comes back, without one what the
+// configuration says.
+func TestWhatAHumanHoldsSurvivesAReload(t *testing.T) {
+	start := func(t *testing.T, change func(b *fakeServer)) (*world, *fakeServer) {
+		w := newWorld(t, policy(Latency, server("a"), server("b")))
+		w.serving("a", 4)
+		b := w.serving("b", 4)
+		w.turns(2)
+		change(b)
+		w.turns(2)
+		w.process = "2:2"
+		return w, b
+	}
+	maint := func(b *fakeServer) { b.admin, b.up = AdminMaint, false }
+	t.Run("maintenance of a server that the configuration disables", func(t *testing.T) {
+		w, b := start(t, maint)
+		b.fromConfig = true
+		w.turns(5)
+		if b.admin != AdminMaint || b.weight != 100 || w.phase("b") != PhaseForeign {
+			t.Fatalf("b is %s with weight %d, %s", b.admin, b.weight, w.phase("b"))
+		}
+	})
+	t.Run("drain with a state file", func(t *testing.T) {
+		w, b := start(t, func(b *fakeServer) { b.admin = AdminDrain })
+		w.turns(5)
+		if b.admin != AdminDrain || w.phase("b") != PhaseForeign {
+			t.Fatalf("b is %s, %s", b.admin, w.phase("b"))
+		}
+	})
+	t.Run("weight with a state file", func(t *testing.T) {
+		w, b := start(t, func(b *fakeServer) { b.weight = 37 })
+		w.turns(5)
+		if m := w.m.Apps["shop"].Servers["b"]; b.weight != 37 || !m.Human {
+			t.Fatalf("b has weight %d: %+v", b.weight, m)
+		}
+		b.weight = 100
+		w.turn()
+		if m := w.m.Apps["shop"].Servers["b"]; m.Human || m.HumanWeight != 0 || !w.has(CodeForeignOver) {
+			t.Fatalf("given back: %+v %v", m, w.reasons)
+		}
+	})
+	t.Run("weight without one", func(t *testing.T) {
+		w, b := start(t, func(b *fakeServer) { b.weight = 37 })
+		b.admin, b.fromConfig, b.weight, b.up = AdminMaint, true, 90, false
+		w.turns(5)
+		if m := w.m.Apps["shop"].Servers["b"]; b.weight != 100 || m.Human || b.admin != AdminReady {
+			t.Fatalf("b is %s with weight %d: %+v", b.admin, b.weight, m)
+		}
+	})
+}
