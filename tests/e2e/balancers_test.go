@@ -68,7 +68,7 @@ func ask(addr string) error {
 // Two load balancers, one wanted state: each follows it by itself, whatever becomes of the other.
 func TestTwoLoadBalancers(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, demo.Options{Nodes: 3, MaxWorkers: 3, ServiceMS: 50, AppYAML: quickBusy, Balancers: 2})
+	f := startFleet(t, demo.Options{Nodes: 3, MaxWorkers: 3, ServiceMS: 50, AppYAML: quickBusy, Balancers: 2, Tick: 500 * time.Millisecond})
 	one, two := f.BalancerAddrs[0], f.Balancers[1]
 	f.until("both load balancers with one server", 30*time.Second, func(s api.Status) bool { return balanced(s, "lb1", 1) && balanced(s, "lb2", 1) })
 
@@ -121,7 +121,7 @@ func TestTwoLoadBalancers(t *testing.T) {
 // A load balancer that hangs may still send requests: the other one grows, nothing shrinks.
 func TestALoadBalancerHangs(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, demo.Options{Nodes: 3, MaxWorkers: 3, ServiceMS: 50, AppYAML: quickBusy, Balancers: 2})
+	f := startFleet(t, demo.Options{Nodes: 3, MaxWorkers: 3, ServiceMS: 50, AppYAML: quickBusy, Balancers: 2, Tick: 500 * time.Millisecond})
 	f.until("both load balancers with one server", 30*time.Second, func(s api.Status) bool { return balanced(s, "lb1", 1) && balanced(s, "lb2", 1) })
 	pid := f.Balancers[1].PID()
 	if err := syscall.Kill(-pid, syscall.SIGSTOP); err != nil {
