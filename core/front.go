@@ -191,7 +191,8 @@ func (f *front) away() bool {
 	case f.at.Known:
 		return true
 	}
-	return f.next.Phase == PhaseParked
+	// Requests that ran on when it was parked may run still, unless it was seen empty.
+	return f.next.Phase == PhaseParked && f.next.Empty > 0
 }
 
 func (v *view) away() bool {
@@ -428,6 +429,12 @@ func (t *turn) parkFront(v *view, f *front, pr *proposal, inWeb bool) {
 		pr.act(t, f, Park, 0, "maintenance with weight 0 is the mark of a server parked by tidegate")
 	default:
 		f.next.to(PhaseParked, t.now)
+		switch {
+		case ps.Current > 0:
+			f.next.Empty = 0
+		case f.next.Empty == 0 && len(v.fronts) > 1:
+			f.next.Empty = 1
+		}
 	}
 }
 
@@ -436,7 +443,7 @@ func (t *turn) parkFront(v *view, f *front, pr *proposal, inWeb bool) {
 func (t *turn) parkGone(f *front) {
 	f.next.Empty++
 	if f.next.Empty >= 2 {
-		f.next = Life{Phase: PhaseParked, Since: t.now}
+		f.next = Life{Phase: PhaseParked, Since: t.now, Empty: 1}
 	}
 }
 
