@@ -21,7 +21,7 @@ func (t *turn) limit(proposals []proposal) []Action {
 	serving := 0
 	for i := range t.servers {
 		v := &t.servers[i]
-		if v.m.Serve && v.m.Phase.InService() && !v.foreign && (!t.p.Proxied || v.o.Proxy.Up) {
+		if v.m.Serve && v.m.Phase.InService() && !v.foreign && (!t.p.Proxied || v.up()) {
 			serving++
 		}
 	}
@@ -37,9 +37,9 @@ func (t *turn) limit(proposals []proposal) []Action {
 	for _, pr := range proposals {
 		v := &t.servers[pr.index]
 		if pr.leaves && !l.passes(v, pr.out, true) {
-			continue
+			pr.stay(v)
 		}
-		v.m = pr.next
+		v.commit(&pr)
 		for _, s := range pr.steps {
 			if s.out == 0 || l.passes(v, s.out, false) {
 				actions = append(actions, s.Action)

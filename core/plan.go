@@ -63,10 +63,12 @@ const (
 
 // Action is one step for one server.
 type Action struct {
-	App    string     `json:"app"`
-	Server string     `json:"server"`
-	Kind   ActionKind `json:"kind"`
-	Value  int        `json:"value,omitempty"`
+	App    string `json:"app"`
+	Server string `json:"server"`
+	// Proxy is the HAProxy instance that the step is for, of several; "" with one, and for steps that are for none.
+	Proxy string     `json:"proxy,omitempty"`
+	Kind  ActionKind `json:"kind"`
+	Value int        `json:"value,omitempty"`
 	// Why is the step's cause for a person.
 	Why string `json:"why"`
 }
