@@ -77,7 +77,7 @@ func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, no
 	steps := make([]ProxyStep, len(actions))
 	for i, a := range actions {
 		backend := l.setup.app(a.App).Backend
-		steps[i] = ProxyStep{Backend: backend, Server: a.Server, Kind: a.Kind, Weight: a.Value, Checked: s.proxy.Backends[backend].Servers[a.Server].Checked}
+		steps[i] = ProxyStep{Backend: backend, Server: a.Server, Kind: a.Kind, Value: a.Value, Address: l.setup.app(a.App).address(a.Server), Options: l.setup.app(a.App).AddOptions, Checked: s.proxy.Backends[backend].Servers[a.Server].Checked}
 	}
 	errs, err := l.setup.Proxy.Apply(ctx, steps)
 	for i, a := range actions {
@@ -124,6 +124,11 @@ func sentence(a core.Action) string {
 		core.SetWeight:  fmt.Sprintf("%s gets weight %d", a.Server, a.Value),
 		core.Drain:      a.Server + " drains",
 		core.Park:       a.Server + " is parked",
+		core.SetMaxConn: fmt.Sprintf("%s gets maxconn %d", a.Server, a.Value),
+		core.SetAddress: a.Server + " gets its address",
+		core.Add:        a.Server + " is added",
+		core.Delete:     a.Server + " is deleted",
+		core.Cut:        "the sessions of " + a.Server + " are ended",
 	}[a.Kind]
 	return what + ": " + a.Why
 }

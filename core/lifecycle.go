@@ -21,6 +21,8 @@ type proposal struct {
 type step struct {
 	Action
 	out float64
+	// booked: the amount was accounted for by an earlier step. with: it is taken or left with the last step that had an amount.
+	booked, with bool
 }
 
 // act orders a step, on a HAProxy instance or, when f is nil, for the server.
@@ -236,9 +238,13 @@ func (t *turn) setWorkers(v *view, pr *proposal) {
 	if !v.p.Managed || !v.o.Pool.Known || pr.next.Workers < 1 || v.o.Pool.Target == pr.next.Workers {
 		return
 	}
+	if t.lowers(v) && !t.lowered(v) {
+		return
+	}
 	pr.act(t, nil, SetWorkers, pr.next.Workers, "%d workers run, %d are wanted", v.o.Pool.Total, pr.next.Workers)
 	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && v.m.Phase.InService() {
-		pr.steps[len(pr.steps)-1].out = float64(less)
+		last := &pr.steps[len(pr.steps)-1]
+		last.out, last.booked = float64(less), t.lowers(v)
 	}
 }
 

@@ -40,8 +40,18 @@ func (t *turn) limit(proposals []proposal) []Action {
 			pr.stay(v)
 		}
 		v.commit(&pr)
+		last := true
 		for _, s := range pr.steps {
-			if s.out == 0 || l.passes(v, s.out, false) {
+			switch {
+			case s.out > 0 && s.booked:
+				last = t.hold == "" && s.out <= l.surplus
+			case s.out > 0:
+				last = l.passes(v, s.out, false)
+			case !s.with:
+				actions = append(actions, s.Action)
+				continue
+			}
+			if last {
 				actions = append(actions, s.Action)
 			}
 		}
@@ -114,7 +124,7 @@ func inOrder(actions []Action) []Action {
 	out := make([]Action, 0, len(actions))
 	for _, shrink := range []bool{false, true} {
 		for _, a := range actions {
-			if (a.Kind == Drain || a.Kind == Park) == shrink {
+			if (a.Kind == Drain || a.Kind == Park || a.Kind == Cut || a.Kind == Delete) == shrink {
 				out = append(out, a)
 			}
 		}

@@ -75,7 +75,9 @@ type Life struct {
 	// Process is the HAProxy process on which the server's state is known to be ours or accepted.
 	Process string `json:"process,omitempty"`
 	// Empty counts observations in a row without a running request while draining.
-	Empty int32 `json:"empty,omitempty"`
+	Empty int16 `json:"empty,omitempty"`
+	// Late: it was still not empty at the drain deadline.
+	Late bool `json:"late,omitempty"`
 	// Step is the next index into the ramp.
 	Step int32 `json:"step,omitempty"`
 	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else
@@ -83,6 +85,10 @@ type Life struct {
 	Weight int  `json:"weight"`
 	Seen   bool `json:"seen,omitempty"`
 	Human  bool `json:"human,omitempty"`
+	// MaxConn, MaxSeen and MaxHuman are the same of HAProxy's maxconn, 0 when none was ordered.
+	MaxSeen  bool  `json:"maxconn_seen,omitempty"`
+	MaxHuman bool  `json:"maxconn_human,omitempty"`
+	MaxConn  int32 `json:"maxconn,omitempty"`
 }
 
 // to moves to a phase and notes since when.

@@ -45,6 +45,9 @@ type fakeServer struct {
 	busy       float64
 	warm       WarmState
 	warmFails  bool
+	maxconn    int
+	address    string
+	missing    bool
 }
 
 func newWorld(t *testing.T, p AppPolicy) *world {
@@ -81,7 +84,7 @@ func (w *world) observe() Observation {
 		f := w.servers[sp.Name]
 		so := ServerObs{Name: sp.Name, Warm: f.warm}
 		if o.Proxy.Known {
-			so.Proxy = ProxyServerObs{Known: true, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
+			so.Proxy = ProxyServerObs{Known: !f.missing, MaxConn: f.maxconn, Address: f.address, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
 			o.Proxy.Current += f.current
 		}
 		if sp.Managed && f.agentOK {
@@ -145,6 +148,16 @@ func (w *world) do(a Action) {
 		f.weight, f.admin, f.up = a.Value, AdminReady, true
 	case SetWeight:
 		f.weight = a.Value
+	case SetMaxConn:
+		f.maxconn = a.Value
+	case SetAddress:
+		f.address = w.address(a.Server)
+	case Add:
+		f.missing, f.weight, f.admin, f.up, f.address = false, 0, AdminMaint, false, w.address(a.Server)
+	case Delete:
+		f.missing = true
+	case Cut:
+		f.current = 0
 	case Drain:
 		f.admin = AdminDrain
 	case Park:
@@ -218,4 +231,14 @@ func managed(name string) ServerPolicy {
 	s := server(name)
 	s.Managed = true
 	return s
+}
+
+// address is where the policy has a server.
+func (w *world) address(name string) string {
+	for _, sp := range w.p.Servers {
+		if sp.Name == name {
+			return sp.Address
+		}
+	}
+	return ""
 }
