@@ -16,7 +16,7 @@ func moveVariants() []moveApp {
 	return []moveApp{
 		{name: "checked", backend: check, server: "check inter 500ms fall 2 rise 1", late: late},
 		{name: "unchecked", late: late, honest: true},
-		//{name: "warmed", yaml: "  warmup: {path: /}\n", late: late},
+		{name: "warmed", yaml: "  warmup: {path: /}\n", late: late},
 		{name: "slowstart", backend: check, server: "check inter 100ms fall 2 rise 2 slowstart 1s", late: late},
 		{name: "cookie", backend: check + "    cookie SRVID insert indirect nocache\n", server: "check inter 100ms fall 2 rise 2 cookie SRV", late: late,
 			yaml: "  drain_deadline: 500ms\n", users: 20},
@@ -31,7 +31,7 @@ func TestMovesLoseNothing(t *testing.T) {
 	t.Parallel()
 	binaries := strings.Fields(os.Getenv("TIDEGATE_TEST_HAPROXIES"))
 	if len(binaries) == 0 {
-		moveUpAndDown(t, 4, 60)
+		moveUpAndDown(t, 4, 50)
 		return
 	}
 	for _, binary := range append([]string{"haproxy"}, binaries...) {
