@@ -32,6 +32,8 @@ type lateServer struct {
 	most int
 	// honest: its agent tells starting workers from ready ones.
 	honest bool
+	// long ends requests for /long.
+	long chan struct{}
 
 	mu     sync.Mutex
 	srv    *http.Server
@@ -68,6 +70,7 @@ func (s *lateServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	select {
 	case <-time.After(takes):
+	case <-s.long:
 	case <-r.Context().Done():
 	}
 }
@@ -195,7 +198,7 @@ func (s *moveSite) confs(apps []moveApp) (haproxy, tidegate string) {
 			}
 			// An address that nobody takes for an outgoing connection while the server is down.
 			addr := fmt.Sprintf("127.77.0.%d:%d", i+1, port)
-			s.servers[a.name][n] = &lateServer{addr: addr, late: a.late, takes: 100 * time.Millisecond, most: a.most, honest: a.honest}
+			s.servers[a.name][n] = &lateServer{addr: addr, late: a.late, takes: 100 * time.Millisecond, most: a.most, honest: a.honest, long: make(chan struct{})}
 			if !strings.Contains(a.missing, n) {
 				fmt.Fprintf(&h, "    server %s %s %s\n", n, addr, strings.ReplaceAll(a.server, "SRV", n))
 			}
