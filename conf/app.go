@@ -26,10 +26,11 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	if p.Proxied {
 		s.name(key+".haproxy_backend", raw.Backend)
 		s.unique(seen, "HAProxy backend", key+".haproxy_backend", raw.Backend)
-		if c.HAProxy == nil && !s.policyOnly {
+		if len(c.HAProxy) == 0 && !s.policyOnly {
 			s.fail(key+".haproxy_backend", raw.Backend, "nothing, as long as there is no section `haproxy` with the runtime API's socket")
 		}
 	}
+	a.HAProxy = s.onProxies(key, raw, c)
 	if p.Web {
 		a.Upstream = s.upstream(key+".nginx_upstream", raw.Upstream, seen)
 		if c.Nginx == nil && !s.policyOnly {

@@ -256,8 +256,8 @@ func (t *turn) recognise(v *view, f *front) {
 	switch ps.Admin {
 	case AdminMaint:
 		// Our parked servers have weight 0. A weight together with `disabled` in the configuration of a fresh process is
-		// nobody's order either.
-		f.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig)
+		// nobody's order either, unless a human held the server before that process began.
+		f.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig || f.m.Phase == PhaseForeign)
 	case AdminDrain:
 		f.foreign = f.m.Phase != PhaseChecking && f.m.Phase != PhaseDraining && f.m.Phase != PhaseParking
 	default:
@@ -279,8 +279,13 @@ func (t *turn) recognise(v *view, f *front) {
 		t.reason(CodeForeignOver, v.p.Name, nil, "%s is no longer held by a human", v.named(f))
 	}
 	if ps.Admin != AdminMaint || ps.Weight == 0 || f.foreign {
+		// A state file brings a human's weight over to the next process.
+		kept := f.m.Human && ps.Admin == AdminReady && ps.Weight == int(f.m.HumanWeight)
+		if !sameProcess && !f.foreign && !kept {
+			f.m.Seen, f.m.Human, f.m.HumanWeight = false, false, 0
+		}
 		if !sameProcess && !f.foreign {
-			f.m.Seen, f.m.Human, f.m.MaxSeen, f.m.MaxHuman = false, false, false, false
+			f.m.MaxSeen, f.m.MaxHuman = false, false
 		}
 		if sameProcess || !t.restoring(v, f) {
 			f.m.Process = f.at.Process
@@ -288,9 +293,19 @@ func (t *turn) recognise(v *view, f *front) {
 	}
 }
 
-// restoring tells that the server was in service there by our memory when HAProxy lost its run-time state.
+// restoring tells that HAProxy lost its run-time state there, and that the server was in service there by our memory or is on
+// another instance, which finds it healthy.
 func (t *turn) restoring(v *view, f *front) bool {
-	return v.m.Serve && f.m.Phase.InService() && f.m.Process != "" && f.m.Process != f.at.Process && f.o.Admin == AdminMaint
+	return v.m.Serve && f.m.Process != "" && f.m.Process != f.at.Process && f.o.Admin == AdminMaint && (f.m.Phase.InService() || v.servesElsewhere(f))
+}
+
+func (v *view) servesElsewhere(than *front) bool {
+	for i := range v.fronts {
+		if f := &v.fronts[i]; f != than && f.o.Known && f.o.Admin == AdminReady && f.o.Up && f.m.Phase.InService() {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *turn) anyRestoring(v *view) bool {
@@ -365,9 +380,14 @@ func (t *turn) inService(v *view, f *front, pr *proposal) {
 	t.setMaxConn(v, f, pr)
 	switch {
 	case ps.Weight == m.Weight:
-		m.Seen, m.Human = true, false
-	case m.Seen && !m.Human:
-		m.Human = true
+		if m.Human {
+			t.reason(CodeForeignOver, v.p.Name, nil, "%s has the weight again that tidegate had set: it follows the ramp and the ready workers from now on", v.named(f))
+		}
+		m.Seen, m.Human, m.HumanWeight = true, false, 0
+	case m.Human:
+		m.HumanWeight = int16(ps.Weight)
+	case m.Seen:
+		m.Human, m.HumanWeight = true, int16(ps.Weight)
 		t.reason(CodeForeign, v.p.Name, map[string]float64{"weight": float64(ps.Weight), "ordered": float64(m.Weight)}, "%s has weight %d where tidegate had set %d: a human changed it, the weight is left alone", v.named(f), ps.Weight, m.Weight)
 	}
 	if m.Human {

@@ -223,9 +223,9 @@ func (v *view) lastWeight() int {
 }
 
 // rampEnd is the step after the last of the ramp.
-func (t *turn) rampEnd() int32 { return int32(len(t.p.Ramp)) }
+func (t *turn) rampEnd() int16 { return int16(len(t.p.Ramp)) }
 
-func (t *turn) rampWeight(v *view, step int32) int {
+func (t *turn) rampWeight(v *view, step int16) int {
 	full := t.fullWeight(v)
 	if step >= t.rampEnd() {
 		return full

@@ -76,10 +76,12 @@ type Life struct {
 	Process string `json:"process,omitempty"`
 	// Empty counts observations in a row without a running request while draining.
 	Empty int16 `json:"empty,omitempty"`
+	// HumanWeight is the weight that someone else has set, while Human.
+	HumanWeight int16 `json:"human_weight,omitempty"`
 	// Late: it was still not empty at the drain deadline.
 	Late bool `json:"late,omitempty"`
 	// Step is the next index into the ramp.
-	Step int32 `json:"step,omitempty"`
+	Step int16 `json:"step,omitempty"`
 	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else
 	// changed it after that, which we then leave alone.
 	Weight int  `json:"weight"`
@@ -123,7 +125,7 @@ type ProxyLife struct {
 }
 
 // On is the server's life on a HAProxy instance, by its name; with one instance the name does not matter.
-func (m *ServerMemory) On(name string) Life {
+func (m ServerMemory) On(name string) Life {
 	if m.Proxies == nil {
 		return m.Life
 	}
