@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"net/netip"
 	"regexp"
 	"strings"
 )
@@ -52,8 +53,9 @@ func (s *source) addresses(key string, raw *rawApp, a *App) {
 		if strings.HasPrefix(addr, "unix:") {
 			s.fail(index(key+".servers", i)+".address", addr, "an IP address and a port where tidegate sets addresses (readdress, dynamic)")
 		}
-		if raw.Readdress {
-			a.Policy.Servers[i].Address = addr
+		// HAProxy's way of writing addresses, so that they can be compared.
+		if ap, err := netip.ParseAddrPort(addr); err == nil && raw.Readdress {
+			a.Policy.Servers[i].Address = ap.String()
 		}
 	}
 }

@@ -53,8 +53,8 @@ func (t *turn) askProxies() {
 }
 
 // roomForFronts takes the fronts of all servers from the scratch, so that their addresses stay.
-func (t *turn) roomForFronts() {
-	n := len(t.p.Servers) * len(t.proxies.list)
+func (t *turn) roomForFronts(servers int) {
+	n := servers * len(t.proxies.list)
 	t.space.fronts = slices.Grow(t.space.fronts[:0], n)[:n]
 	t.space.seen = t.space.seen[:0]
 	if len(t.o.Proxies) > 0 {
@@ -424,6 +424,10 @@ func (t *turn) parkFront(v *view, f *front, pr *proposal, inWeb bool) {
 		}
 		f.next.to(PhaseDraining, t.now)
 		f.next.Empty, f.next.Late = 0, false
+		if v.m.Serve {
+			pr.act(t, f, Drain, 0, "HAProxy has it at %s, the configuration at %s", f.o.Address, v.p.Address)
+			return
+		}
 		pr.act(t, f, Drain, 0, "the server is no longer needed and gets no new requests")
 	case ps.Admin == AdminDrain:
 		t.drainStep(v, f, pr)
@@ -434,8 +438,13 @@ func (t *turn) parkFront(v *view, f *front, pr *proposal, inWeb bool) {
 		f.next.to(PhaseParked, t.now)
 		// Whatever maxconn it has when it comes back is nobody's order.
 		f.next.MaxSeen, f.next.MaxHuman = false, false
-		if f.next.Late && t.p.DrainThen == ThenCut && ps.Current > 0 {
+		switch {
+		case f.next.Late && t.p.DrainThen == ThenCut && ps.Current > 0:
 			pr.act(t, f, Cut, 0, "%d requests are still on the server, and its sessions may be ended", ps.Current)
+		case v.gone && ps.Current+ps.Queued == 0:
+			pr.act(t, f, Delete, 0, "tidegate added it, and the configuration no longer has it")
+		case v.elsewhere(f):
+			t.setAddress(v, f, pr)
 		}
 	}
 }

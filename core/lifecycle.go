@@ -39,6 +39,12 @@ func (t *turn) lifecycle() []proposal {
 	out := t.space.proposals[:0]
 	for i := range t.servers {
 		v := &t.servers[i]
+		if t.p.Dynamic && !v.gone {
+			if pr := t.addMissing(i, v); len(pr.steps) > 0 {
+				out = append(out, pr)
+				continue
+			}
+		}
 		if !v.met || v.foreign || t.p.Proxied && !v.known() || t.held && !t.anyRestoring(v) {
 			continue
 		}
@@ -97,7 +103,11 @@ func (t *turn) serveStep(v *view, pr *proposal) {
 		t.setWorkers(v, pr)
 	}
 	for i := range v.fronts {
-		if f := &v.fronts[i]; t.acts(v, f) {
+		switch f := &v.fronts[i]; {
+		case !t.acts(v, f):
+		case v.elsewhere(f):
+			t.moveFront(v, f, pr)
+		default:
 			t.serveFront(v, f, pr)
 			waits = waits || f.waits
 		}

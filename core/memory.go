@@ -28,6 +28,8 @@ type AppMemory struct {
 	Held    bool `json:"held,omitempty"`
 	AtMax   bool `json:"at_max,omitempty"`
 	Limited bool `json:"limited,omitempty"`
+	// Added are the servers that tidegate has added to HAProxy.
+	Added []Added `json:"added,omitempty"`
 	// Out is the capacity that left within the last minute.
 	Out []OutPoint `json:"out,omitempty"`
 	// Random is the state of the generator that chooses servers, so that choices can be replayed.
@@ -142,7 +144,7 @@ func (m Memory) clone() Memory {
 	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
 	for name, a := range m.Apps {
 		a.Latency.Recent = slices.Clone(a.Latency.Recent)
-		a.Out = slices.Clone(a.Out)
+		a.Out, a.Added = slices.Clone(a.Out), slices.Clone(a.Added)
 		out.Apps[name] = a
 	}
 	return out

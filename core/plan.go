@@ -106,7 +106,6 @@ const (
 	CodeForeignOver Code = "foreign_over" // the human let it go
 	CodeRestored    Code = "restored"     // HAProxy lost its run-time state; the wanted state is applied again
 	CodeDrainLate   Code = "drain_late"   // a server still has requests at its drain deadline
-	CodeAddress     Code = "address"      // HAProxy has a server elsewhere than the policy
 	CodeLimited     Code = "limited"      // the blast-radius limiter held a step back
 )
 

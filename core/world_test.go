@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -153,6 +154,11 @@ func (w *world) observe() Observation {
 			so.Pool = PoolObs{Known: true, BusyKnown: !f.marksGone, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
 		}
 		o.Servers = append(o.Servers, so)
+	}
+	for _, added := range w.m.Apps[w.p.Name].Added {
+		if !slices.ContainsFunc(w.p.Servers, func(sp ServerPolicy) bool { return sp.Name == added.Server }) {
+			o.Servers = append(o.Servers, ServerObs{Name: added.Server, Proxy: w.servers[added.Server].seen()})
+		}
 	}
 	return Observation{Now: w.now, Apps: []AppObs{o}}
 }
