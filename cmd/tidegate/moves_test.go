@@ -2,8 +2,8 @@ package main
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -25,24 +25,24 @@ func moveVariants() []moveApp {
 	}
 }
 
-// Servers come and go, and no request is lost. `make test-matrix` names other HAProxys, and does it twenty times with 300 requests
-// a second for each variant; otherwise the variants share them.
+// longMoves makes TestMovesLoseNothing go up and down that often, with 300 requests a second for each variant.
+const longMoves = "TIDEGATE_TEST_MOVES"
+
+// Servers come and go, and no request is lost. In `make test` the variants share 300 requests a second, and do it four times.
 func TestMovesLoseNothing(t *testing.T) {
 	t.Parallel()
-	binaries := strings.Fields(os.Getenv("TIDEGATE_TEST_HAPROXIES"))
-	if len(binaries) == 0 {
-		moveUpAndDown(t, 4, 50)
+	apps := moveVariants()
+	times, err := strconv.Atoi(os.Getenv(longMoves))
+	if err != nil {
+		moveUpAndDown(t, apps, 4, 300/float64(len(apps)))
 		return
 	}
-	for _, binary := range append([]string{"haproxy"}, binaries...) {
-		t.Run(filepath.Base(filepath.Dir(binary)), func(t *testing.T) {
-			moveUpAndDown(t, 20, 300, binary)
-		})
+	for half := range slices.Chunk(apps, 3) {
+		moveUpAndDown(t, half, times, 300)
 	}
 }
 
-func moveUpAndDown(t *testing.T, times int, rate float64, binary ...string) {
-	apps := moveVariants()
+func moveUpAndDown(t *testing.T, apps []moveApp, times int, rate float64) {
 	s := startMoves(t, 100*time.Millisecond, apps...)
 	var wg sync.WaitGroup
 	for _, a := range apps {

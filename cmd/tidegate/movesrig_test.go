@@ -41,7 +41,7 @@ type lateServer struct {
 	target int
 	starts int
 
-	busy, peak, over atomic.Int64
+	busy, peak, over, posts atomic.Int64
 }
 
 func (s *lateServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -57,6 +57,7 @@ func (s *lateServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		return
 	}
+	s.posts.Add(1)
 	n := s.busy.Add(1)
 	defer s.busy.Add(-1)
 	for old := s.peak.Load(); n > old && !s.peak.CompareAndSwap(old, n); old = s.peak.Load() {
@@ -141,6 +142,8 @@ type moveApp struct {
 	late   time.Duration
 	most   int
 	honest bool
+	// first is more on the line of the first server.
+	first string
 	// missing names servers that HAProxy's configuration does not have.
 	missing string
 }
@@ -199,8 +202,12 @@ func (s *moveSite) confs(apps []moveApp) (haproxy, tidegate string) {
 			// An address that nobody takes for an outgoing connection while the server is down.
 			addr := fmt.Sprintf("127.77.0.%d:%d", i+1, port)
 			s.servers[a.name][n] = &lateServer{addr: addr, late: a.late, takes: 100 * time.Millisecond, most: a.most, honest: a.honest, long: make(chan struct{})}
+			line := a.server
+			if i == 0 {
+				line += " " + a.first
+			}
 			if !strings.Contains(a.missing, n) {
-				fmt.Fprintf(&h, "    server %s %s %s\n", n, addr, strings.ReplaceAll(a.server, "SRV", n))
+				fmt.Fprintf(&h, "    server %s %s %s\n", n, addr, strings.ReplaceAll(line, "SRV", n))
 			}
 			always := ""
 			if i == 0 {
