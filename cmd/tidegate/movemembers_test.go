@@ -43,7 +43,7 @@ func (s *moveSite) serves(app, name, addr string) {
 func TestServersMoveToAnotherAddress(t *testing.T) {
 	t.Parallel()
 	a := moveApp{
-		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms rise 1", late: 300 * time.Millisecond, yaml: "  readdress: true\n",
+		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms fall 100 rise 1", late: 300 * time.Millisecond, yaml: "  readdress: true\n",
 	}
 	s := startMoves(t, moveTick, a)
 	s.pin("shop", 8)
@@ -102,10 +102,10 @@ func TestServersMoveToAnotherAddress(t *testing.T) {
 func TestServersAreAddedToHAProxyAndDeleted(t *testing.T) {
 	t.Parallel()
 	a := moveApp{
-		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms rise 1", late: 300 * time.Millisecond, missing: "n3",
+		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms fall 100 rise 1", late: 300 * time.Millisecond, missing: "n3",
 		// It takes the traffic at once when HAProxy has reloaded.
 		first: "enabled",
-		yaml:  "  dynamic: {options: \"check inter 100ms rise 1 weight 100\"}\n",
+		yaml:  "  dynamic: {options: \"check inter 100ms fall 100 rise 1 weight 100\"}\n",
 	}
 	s := startMoves(t, moveTick, a)
 	addr := s.servers["shop"]["n3"].addr

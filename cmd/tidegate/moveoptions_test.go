@@ -50,7 +50,7 @@ func (s *moveSite) event(app, server, code string) bool {
 func TestNoServerIsGivenMoreThanItsWorkersCanHave(t *testing.T) {
 	t.Parallel()
 	a := moveApp{
-		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms rise 1 maxconn 100", yaml: "  maxconn: {per_worker: 2}\n", most: 2,
+		name: "shop", backend: "    option httpchk GET /\n", server: "check inter 100ms fall 100 rise 1 maxconn 100", yaml: "  maxconn: {per_worker: 2}\n", most: 2,
 	}
 	s := startMoves(t, moveTick, a)
 	s.until("the first server's maxconn", func() bool { return s.maxConn("shop", "n1") == 8 })
@@ -131,7 +131,7 @@ func TestTheDrainDeadlineIsTheOperatorsChoice(t *testing.T) {
 	apps := []moveApp{{name: "park"}, {name: "wait"}, {name: "cut"}}
 	for i := range apps {
 		a := &apps[i]
-		a.backend, a.server = "    option httpchk GET /\n    balance roundrobin\n", "check inter 100ms rise 1"
+		a.backend, a.server = "    option httpchk GET /\n    balance roundrobin\n", "check inter 100ms fall 100 rise 1"
 		a.yaml = "  drain_deadline: 500ms\n  drain_then: " + a.name + "\n"
 	}
 	s := startMoves(t, moveTick, apps...)

@@ -14,13 +14,13 @@ func moveVariants() []moveApp {
 	const check = "    option httpchk GET /\n"
 	const late = 1500 * time.Millisecond
 	return []moveApp{
-		{name: "checked", backend: check, server: "check inter 500ms fall 2 rise 1", late: late},
+		{name: "checked", backend: check, server: "check inter 500ms fall 100 rise 1", late: late},
 		{name: "unchecked", late: late, honest: true},
 		{name: "warmed", yaml: "  warmup: {path: /}\n", late: late},
-		{name: "slowstart", backend: check, server: "check inter 100ms fall 2 rise 2 slowstart 1s", late: late},
-		{name: "cookie", backend: check + "    cookie SRVID insert indirect nocache\n", server: "check inter 100ms fall 2 rise 2 cookie SRV", late: late,
+		{name: "slowstart", backend: check, server: "check inter 100ms fall 100 rise 2 slowstart 1s", late: late},
+		{name: "cookie", backend: check + "    cookie SRVID insert indirect nocache\n", server: "check inter 100ms fall 100 rise 2 cookie SRV", late: late,
 			yaml: "  drain_deadline: 500ms\n", users: 20},
-		{name: "table", backend: check + "    stick-table type string len 32 size 1k expire 10m\n    stick on req.hdr(x-user)\n", server: "check inter 100ms fall 2 rise 2", late: late,
+		{name: "table", backend: check + "    stick-table type string len 32 size 1k expire 10m\n    stick on req.hdr(x-user)\n", server: "check inter 100ms fall 100 rise 2", late: late,
 			yaml: "  drain_deadline: 500ms\n", users: 20},
 	}
 }

@@ -160,13 +160,15 @@ type moveSite struct {
 	file    string
 }
 
+// moveHead has patience: a machine with much else to do answers a check or a connection late, which is not what these tests are about.
 const moveHead = `global
     stats socket {{SOCK}} mode 600 level admin
     maxconn 4000
 defaults
     mode http
     balance leastconn
-    timeout connect 2s
+    timeout connect 20s
+    timeout check 20s
     timeout client 60s
     timeout server 60s
     timeout queue 60s
@@ -181,7 +183,7 @@ var moveServers = []string{"n1", "n2", "n3"}
 func (s *moveSite) confs(apps []moveApp) (haproxy, tidegate string) {
 	var h, c strings.Builder
 	h.WriteString(moveHead)
-	fmt.Fprintf(&c, "state_dir: %s\napi: unix:%s\ntick: %v\nhaproxy:\n  socket: unix:%s\nnodes:\n", s.rig.Path("state"), s.rig.Path("api.sock"), s.tick, s.rig.Path("haproxy.sock"))
+	fmt.Fprintf(&c, "state_dir: %s\napi: unix:%s\ntick: %v\nhaproxy:\n  socket: unix:%s\n  timeout: 20s\nnodes:\n", s.rig.Path("state"), s.rig.Path("api.sock"), s.tick, s.rig.Path("haproxy.sock"))
 	for _, n := range moveServers {
 		fmt.Fprintf(&c, "- {name: %s, url: \"http://127.0.0.1:1\"}\n", n)
 	}
