@@ -365,7 +365,7 @@ func (s *moveSite) load(app moveApp, rate float64) (stop func() (sent, failed in
 	go func() {
 		defer close(done)
 		harness.Load{
-			URL: "http://" + s.fronts[app.name] + "/", For: time.Hour, KeepAlive: true, Users: app.users, Timeout: 2 * time.Minute, OnDone: tally.Add,
+			URL: "http://" + s.fronts[app.name] + "/", For: time.Hour, KeepAlive: true, Users: app.users, Timeout: 2 * time.Minute, MaxInFlight: 20000, OnDone: tally.Add,
 			Rate: func(time.Duration) float64 {
 				if ended.Load() {
 					return -1
