@@ -9,7 +9,7 @@ SERVERS := haproxy nginx=nginx-light gunicorn
 TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
 export CGO_ENABLED ?= 1
 
-.PHONY: help build install deps test-deps demo test test-short test-matrix race e2e lint fuzz bench promises sensitivity simulate clean
+.PHONY: help build install deps test-deps demo test test-short test-matrix test-moves race e2e lint fuzz bench promises sensitivity simulate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ test-matrix: test-deps ## the filter's tests, with their tables, on HAProxy 2.6,
 	@scripts/haproxy-versions.sh dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
 		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
+	@$(MAKE) --no-print-directory test-moves
+
+test-moves: test-deps ## servers up and down twenty times under load, on each HAProxy that test-matrix has fetched: two and a half minutes each
+	@for h in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
+		$$h -v | head -n 1; \
+		TIDEGATE_TEST_HAPROXY=$$h TIDEGATE_TEST_MOVES=$(or $(MOVES),20) go test -count=1 -timeout 15m -v \
+			-run 'TestMoves|TestNoServerIsGiven|TestTheDrainDeadline|TestServersMove|TestServersAreAdded|TestAddressesAre|TestSessionsAre' ./cmd/tidegate ./haproxy || exit 1; \
+	done
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -count=1 -timeout 12m ./tests/...

@@ -66,6 +66,8 @@ type App struct {
 	Upstream   *Upstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// AddOptions are the words on the line of a server that is added at run time, Policy.Dynamic.
+	AddOptions string
 	// Backlog is where the length of the app's message queue is asked for, nil without a queue.
 	Backlog *Backlog
 	// Zones are the time zones of Policy.Sizing.Schedule, slot by slot; At applies them.

@@ -96,11 +96,23 @@ type rawApp struct {
 	Weight        *int         `yaml:"weight"`
 	Ramp          []int        `yaml:"ramp"`
 	DrainDeadline string       `yaml:"drain_deadline"`
+	DrainThen     string       `yaml:"drain_then"`
+	MaxConn       *rawMaxConn  `yaml:"maxconn"`
+	Readdress     bool         `yaml:"readdress"`
+	Dynamic       *rawDynamic  `yaml:"dynamic"`
 	StartDeadline string       `yaml:"start_deadline"`
 	RetryAfter    string       `yaml:"retry_after"`
 	MaxOut        *float64     `yaml:"max_out_per_minute"`
 	ErrorStorm    *float64     `yaml:"error_storm"`
 	Servers       []rawServer  `yaml:"servers"`
+}
+
+type rawMaxConn struct {
+	PerWorker *int `yaml:"per_worker"`
+}
+
+type rawDynamic struct {
+	Options string `yaml:"options"`
 }
 
 type rawUpstream struct {

@@ -86,8 +86,11 @@ func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, no
 		steps := make([]ProxyStep, len(of[k]))
 		for n, i := range of[k] {
 			a := actions[i]
-			backend := l.setup.app(a.App).Backend
-			steps[n] = ProxyStep{Backend: backend, Server: a.Server, Kind: a.Kind, Weight: a.Value, Checked: s.serverOn(k, backend, a.Server).Checked}
+			app := l.setup.app(a.App)
+			steps[n] = ProxyStep{
+				Backend: app.Backend, Server: a.Server, Kind: a.Kind, Value: a.Value, Checked: s.serverOn(k, app.Backend, a.Server).Checked,
+				Address: app.address(a.Server), Options: app.AddOptions,
+			}
 		}
 		wg.Go(func() {
 			each, err := l.setup.Proxies[k].Proxy.Apply(ctx, steps)
@@ -140,6 +143,11 @@ func sentence(a core.Action) string {
 		core.SetWeight:  fmt.Sprintf("%s gets weight %d", a.Server, a.Value),
 		core.Drain:      a.Server + " drains",
 		core.Park:       a.Server + " is parked",
+		core.SetMaxConn: fmt.Sprintf("%s gets maxconn %d", a.Server, a.Value),
+		core.SetAddress: a.Server + " gets its address",
+		core.Add:        a.Server + " is added",
+		core.Delete:     a.Server + " is deleted",
+		core.Cut:        "the sessions of " + a.Server + " are ended",
 	}[a.Kind]
 	if a.Proxy != "" {
 		what += " on " + a.Proxy

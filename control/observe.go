@@ -163,6 +163,12 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 			}
 			obs.Servers = append(obs.Servers, so)
 		}
+		// What tidegate added stays in sight when it has left the configuration, until it is deleted.
+		for _, added := range l.memory.Apps[a.Policy.Name].Added {
+			if a.server(added.Server) == nil && servers[added.Server].Known {
+				obs.Servers = append(obs.Servers, core.ServerObs{Name: added.Server, Proxy: servers[added.Server]})
+			}
+		}
 		out.Apps = append(out.Apps, obs)
 	}
 	return out

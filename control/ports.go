@@ -46,7 +46,10 @@ type ProxyBackend struct {
 type ProxyStep struct {
 	Backend, Server string
 	Kind            core.ActionKind
-	Weight          int
+	// Value is the weight or the maxconn of kinds that set one.
+	Value int
+	// Address is the server's, Options the words on its line, for kinds that give it them.
+	Address, Options string
 	// Checked: the server has health checks, so Enter also marks it unhealthy until one passes.
 	Checked bool
 }

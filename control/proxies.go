@@ -111,6 +111,9 @@ func (l *Loop) proxyObs(a *App, s *sight, obs *core.AppObs) map[string]core.Prox
 }
 
 func (l *Loop) missingServers(a *App, instance string, have map[string]core.ProxyServerObs) {
+	if a.Policy.Dynamic {
+		return
+	}
 	for i := range a.Servers {
 		if name := a.Servers[i].Name; !have[name].Known {
 			l.quiet.Warn("server "+instance+a.Backend+"/"+name, "HAProxy's backend has no such server", "app", a.Policy.Name, "backend", a.Backend, "server", name, "haproxy", instance)

@@ -28,6 +28,8 @@ type App struct {
 	Upstream   WebUpstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// AddOptions are the words on the line of a server that is added to HAProxy.
+	AddOptions string
 	// At is the policy as it is to be decided by at a time, for what depends on the date (a schedule's time zones); nil for Policy.
 	At func(now time.Time) core.AppPolicy
 	// Backlog tells the length of the message queue that the app's workers consume, nil without one.
@@ -97,6 +99,14 @@ func (s Setup) app(name string) *App {
 		}
 	}
 	return nil
+}
+
+// address is where a server is, "" for one that is not in the setup.
+func (a *App) address(name string) string {
+	if s := a.server(name); s != nil {
+		return s.Address
+	}
+	return ""
 }
 
 func (a *App) server(name string) *Server {

@@ -63,7 +63,9 @@ type turn struct {
 	// nodes holds the nodes that are not up.
 	nodes   map[string]bool
 	proxies proxies
-	space   *scratch
+	// moves: a server leaves in this turn to get its address.
+	moves bool
+	space *scratch
 }
 
 // scratch is memory that one app's turn leaves for the next one's.
@@ -86,6 +88,8 @@ type view struct {
 	fronts []front
 	// foreign: a human holds the server wherever it is known.
 	foreign bool
+	// gone: it has left the policy, and is in HAProxy because tidegate added it.
+	gone bool
 }
 
 func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {
@@ -125,7 +129,7 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 	}
 	t.keep()
 	plan.Targets = make([]ServerTarget, 0, len(t.servers))
-	for i := range t.servers {
+	for i := range t.p.Servers {
 		v := &t.servers[i]
 		if t.result == nil && v.m.Serve {
 			plan.Workers += v.m.Workers
@@ -185,12 +189,21 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
 	t.servers = t.space.servers[:0]
-	t.roomForFronts()
-	for i := range t.p.Servers {
-		sp := &t.p.Servers[i]
+	leftovers := t.leftovers()
+	t.roomForFronts(len(t.p.Servers) + len(leftovers))
+	for i := range len(t.p.Servers) + len(leftovers) {
+		var sp *ServerPolicy
+		if i < len(t.p.Servers) {
+			sp = &t.p.Servers[i]
+		} else {
+			sp = &ServerPolicy{Name: leftovers[i-len(t.p.Servers)]}
+		}
 		v := view{p: sp, o: t.seen(i, sp.Name)}
 		v.m, v.met = t.m.Servers[sp.Name]
 		v.fronts = t.fronts(i, &v)
+		if i >= len(t.p.Servers) {
+			t.leftover(&v)
+		}
 		if !v.met {
 			t.firstSight(&v)
 		}
@@ -200,6 +213,7 @@ func (t *turn) meet() {
 			}
 			v.sum()
 		}
+		v.m.Serve = v.m.Serve && !v.gone
 		t.servers = append(t.servers, v)
 	}
 	t.space.servers = t.servers
@@ -384,7 +398,7 @@ func (t *turn) unwant(v *view) {
 
 // candidate tells whether a server that is not wanted now can be brought in.
 func (t *turn) candidate(v *view) bool {
-	return v.met && !v.foreign && !v.m.Serve && !t.resting(v) && (!v.p.Managed || v.o.Pool.Known)
+	return v.met && !v.gone && !v.foreign && !v.m.Serve && !t.resting(v) && (!v.p.Managed || v.o.Pool.Known)
 }
 
 // resting tells that a server failed its warm-up not long ago.

@@ -20,6 +20,15 @@
 //	  │                 failed          down, then                                      drain until  maint, then
 //	  └──────────────────┘              ready when up                                   empty        workers down
 //
+// With a maxconn of its own, a server gets it in enter (and before ready where there is no check), and each change of its ready
+// workers is followed: lowered first where workers are to leave, raised after they came. At the drain deadline the policy says what
+// happens: parking (requests may end in maintenance), draining on, or parking and an end of all sessions. A server that HAProxy has at
+// another address goes the same ways, with its workers, and gets the address between them:
+//
+//	serving ──► leaving ──► draining ──► parking ──► parked, address ──► starting ──► ...
+//
+// One that HAProxy lacks altogether is added, parked; one that was added and has left the policy is deleted once it is parked.
+//
 // Each turn looks at what HAProxy, the node agent and nginx report and orders at most the next step; nothing is assumed to
 // have worked. A server that a human holds (MAINT with a weight, DRAIN not ordered by us) is `foreign`: counted out, left
 // alone. When the target turns round in the middle, the server goes back from where it stands.

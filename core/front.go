@@ -53,8 +53,8 @@ func (t *turn) askProxies() {
 }
 
 // roomForFronts takes the fronts of all servers from the scratch, so that their addresses stay.
-func (t *turn) roomForFronts() {
-	n := len(t.p.Servers) * len(t.proxies.list)
+func (t *turn) roomForFronts(servers int) {
+	n := servers * len(t.proxies.list)
 	t.space.fronts = slices.Grow(t.space.fronts[:0], n)[:n]
 	t.space.seen = t.space.seen[:0]
 	if len(t.o.Proxies) > 0 {
@@ -293,6 +293,9 @@ func (t *turn) recognise(v *view, f *front) {
 		if !sameProcess && !f.foreign && !kept {
 			f.m.Seen, f.m.Human, f.m.HumanWeight = false, false, 0
 		}
+		if !sameProcess && !f.foreign {
+			f.m.MaxSeen, f.m.MaxHuman = false, false
+		}
 		if sameProcess || !t.restoring(v, f) {
 			f.m.Process = f.at.Process
 		}
@@ -338,8 +341,13 @@ func (t *turn) serveFront(v *view, f *front, pr *proposal) {
 			f.next.to(PhaseChecking, t.now)
 			return
 		}
-		t.admit(v, f, pr, Ready, "the server has passed its check")
+		// It gets no request before HAProxy is known to give it no more than its workers can take.
+		if t.setMaxConn(v, f, pr) {
+			t.admit(v, f, pr, Ready, "the server has passed its check")
+		}
 	case t.restoring(v, f):
+		f.next.MaxSeen, f.next.MaxHuman = false, false
+		t.setMaxConn(v, f, pr)
 		f.next.to(PhaseServing, t.now)
 		f.next.Step, f.next.Weight, f.next.Seen, f.next.Human = t.rampEnd(), t.fullWeight(v), false, false
 		pr.act(t, f, Ready, f.next.Weight, "HAProxy has restarted and the server was in service")
@@ -351,6 +359,9 @@ func (t *turn) serveFront(v *view, f *front, pr *proposal) {
 
 // enter brings a server with warm workers in on an instance.
 func (t *turn) enter(v *view, f *front, pr *proposal) {
+	// In one batch, and before the server gets any request.
+	t.setMaxConn(v, f, pr)
+	f.next.Late = false
 	if !f.o.Checked {
 		t.admit(v, f, pr, Ready, "the workers are up and warm")
 		return
@@ -375,6 +386,7 @@ func (t *turn) inService(v *view, f *front, pr *proposal) {
 		m.to(PhaseServing, t.now)
 		m.Step = t.rampEnd()
 	}
+	t.setMaxConn(v, f, pr)
 	switch {
 	case ps.Weight == m.Weight:
 		if m.Human {
@@ -420,20 +432,34 @@ func (t *turn) parkFront(v *view, f *front, pr *proposal, inWeb bool) {
 			return
 		}
 		f.next.to(PhaseDraining, t.now)
-		f.next.Empty = 0
+		f.next.Empty, f.next.Late = 0, false
+		if v.m.Serve {
+			pr.act(t, f, Drain, 0, "HAProxy has it at %s, the configuration at %s", f.o.Address, v.p.Address)
+			return
+		}
 		pr.act(t, f, Drain, 0, "the server is no longer needed and gets no new requests")
 	case ps.Admin == AdminDrain:
-		t.drainStep(f, pr)
+		t.drainStep(v, f, pr)
 	case ps.Weight > 0:
 		f.next.to(PhaseParking, t.now)
 		pr.act(t, f, Park, 0, "maintenance with weight 0 is the mark of a server parked by tidegate")
 	default:
 		f.next.to(PhaseParked, t.now)
+		// Whatever maxconn it has when it comes back is nobody's order.
+		f.next.MaxSeen, f.next.MaxHuman = false, false
 		switch {
 		case ps.Current > 0:
 			f.next.Empty = 0
 		case f.next.Empty == 0 && len(v.fronts) > 1:
 			f.next.Empty = 1
+		}
+		switch {
+		case f.next.Late && t.p.DrainThen == ThenCut && ps.Current > 0:
+			pr.act(t, f, Cut, 0, "%d requests are still on the server, and its sessions may be ended", ps.Current)
+		case v.gone && ps.Current+ps.Queued == 0:
+			pr.act(t, f, Delete, 0, "tidegate added it, and the configuration no longer has it")
+		case v.elsewhere(f):
+			t.setAddress(v, f, pr)
 		}
 	}
 }
@@ -447,9 +473,9 @@ func (t *turn) parkGone(f *front) {
 	}
 }
 
-// drainStep parks a draining server once nothing has been running on it twice in a row, or at the deadline: maintenance
-// cuts no running request, and the workers are only told after the last one has ended.
-func (t *turn) drainStep(f *front, pr *proposal) {
+// drainStep parks a draining server once nothing has been running on it twice in a row, and does at the deadline what the policy
+// says. Maintenance cuts no running request, and the workers are only told after the last one has ended.
+func (t *turn) drainStep(v *view, f *front, pr *proposal) {
 	f.next.to(PhaseDraining, t.now)
 	if f.o.Current+f.o.Queued > 0 {
 		f.next.Empty = 0
@@ -462,9 +488,28 @@ func (t *turn) drainStep(f *front, pr *proposal) {
 		f.next.to(PhaseParking, t.now)
 		pr.act(t, f, Park, 0, "no request is left on the server")
 	case t.p.DrainDeadline > 0 && waited >= t.p.DrainDeadline:
-		f.next.to(PhaseParking, t.now)
-		pr.act(t, f, Park, 0, "%d requests are still running after %v; maintenance lets them end", f.o.Current, t.p.DrainDeadline)
+		t.drainLate(v, f, pr)
 	}
+}
+
+// drainLate is the choice at the drain deadline.
+func (t *turn) drainLate(v *view, f *front, pr *proposal) {
+	after, first := t.p.DrainDeadline, !f.next.Late
+	f.next.Late = true
+	numbers := map[string]float64{"running": float64(f.o.Current), "deadline_s": after.Seconds()}
+	switch t.p.DrainThen {
+	case ThenWait:
+		if first {
+			t.reason(CodeDrainLate, v.p.Name, numbers, "%s still has %d requests after %v of draining, sticky clients perhaps: it drains on until it is empty", v.named(f), f.o.Current, after)
+		}
+		return
+	case ThenCut:
+		if first {
+			t.reason(CodeDrainLate, v.p.Name, numbers, "%s still has %d requests after %v of draining: it goes into maintenance and its sessions are ended", v.named(f), f.o.Current, after)
+		}
+	}
+	f.next.to(PhaseParking, t.now)
+	pr.act(t, f, Park, 0, "%d requests are still running after %v; sticky clients go elsewhere from now on", f.o.Current, after)
 }
 
 // names joins names for a sentence.

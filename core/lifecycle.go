@@ -21,6 +21,8 @@ type proposal struct {
 type step struct {
 	Action
 	out float64
+	// booked: the amount was accounted for by an earlier step. with: it is taken or left with the last step that had an amount.
+	booked, with bool
 }
 
 // act orders a step, on a HAProxy instance or, when f is nil, for the server.
@@ -37,6 +39,12 @@ func (t *turn) lifecycle() []proposal {
 	out := t.space.proposals[:0]
 	for i := range t.servers {
 		v := &t.servers[i]
+		if t.p.Dynamic && !v.gone {
+			if pr := t.addMissing(i, v); len(pr.steps) > 0 {
+				out = append(out, pr)
+				continue
+			}
+		}
 		if !v.met || v.foreign || t.p.Proxied && !v.known() || t.held && !t.anyRestoring(v) {
 			continue
 		}
@@ -95,7 +103,11 @@ func (t *turn) serveStep(v *view, pr *proposal) {
 		t.setWorkers(v, pr)
 	}
 	for i := range v.fronts {
-		if f := &v.fronts[i]; t.acts(v, f) {
+		switch f := &v.fronts[i]; {
+		case !t.acts(v, f):
+		case v.elsewhere(f):
+			t.moveFront(v, f, pr)
+		default:
 			t.serveFront(v, f, pr)
 			waits = waits || f.waits
 		}
@@ -221,9 +233,9 @@ func (v *view) lastWeight() int {
 }
 
 // rampEnd is the step after the last of the ramp.
-func (t *turn) rampEnd() int32 { return int32(len(t.p.Ramp)) }
+func (t *turn) rampEnd() int16 { return int16(len(t.p.Ramp)) }
 
-func (t *turn) rampWeight(v *view, step int32) int {
+func (t *turn) rampWeight(v *view, step int16) int {
 	full := t.fullWeight(v)
 	if step >= t.rampEnd() {
 		return full
@@ -236,9 +248,13 @@ func (t *turn) setWorkers(v *view, pr *proposal) {
 	if !v.p.Managed || !v.o.Pool.Known || pr.next.Workers < 1 || v.o.Pool.Target == pr.next.Workers {
 		return
 	}
+	if t.lowers(v) && !t.lowered(v) {
+		return
+	}
 	pr.act(t, nil, SetWorkers, pr.next.Workers, "%d workers run, %d are wanted", v.o.Pool.Total, pr.next.Workers)
 	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && v.m.Phase.InService() {
-		pr.steps[len(pr.steps)-1].out = float64(less)
+		last := &pr.steps[len(pr.steps)-1]
+		last.out, last.booked = float64(less), t.lowers(v)
 	}
 }
 

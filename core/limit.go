@@ -40,8 +40,18 @@ func (t *turn) limit(proposals []proposal) []Action {
 			pr.stay(v)
 		}
 		v.commit(&pr)
+		last := true
 		for _, s := range pr.steps {
-			if s.out == 0 || l.passes(v, s.out, false) {
+			switch {
+			case s.out > 0 && s.booked:
+				last = t.hold == "" && s.out <= l.surplus
+			case s.out > 0:
+				last = l.passes(v, s.out, false)
+			case !s.with:
+				actions = append(actions, s.Action)
+				continue
+			}
+			if last {
 				actions = append(actions, s.Action)
 			}
 		}
@@ -67,9 +77,14 @@ func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 	if t.hold != "" || leaves && l.surplus < 0 || !leaves && out > l.surplus {
 		return false
 	}
-	if why := l.refuse(out, leaves); why != "" {
+	others := l.serving
+	if leaves && v.m.Serve {
+		// It is to come back, but is out as long as the others are alone.
+		others--
+	}
+	if why := l.refuse(out, leaves, others); why != "" {
 		if !t.m.Limited && !l.limited {
-			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(l.gone), "capacity": round2(l.before), "max_out": t.p.MaxOut, "serving": float64(l.serving)}, "%s is held back: %s", v.p.Name, why)
+			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(l.gone), "capacity": round2(l.before), "max_out": t.p.MaxOut, "serving": float64(others)}, "%s is held back: %s", v.p.Name, why)
 		}
 		l.limited = true
 		return false
@@ -77,6 +92,7 @@ func (l *limiter) passes(v *view, out float64, leaves bool) bool {
 	if !leaves {
 		l.surplus -= out
 	}
+	l.serving = others
 	l.gone += out
 	t.m.Out = append(t.m.Out, OutPoint{t.now, out})
 	return true
@@ -96,9 +112,9 @@ func (t *turn) surplus() float64 {
 	return float64(ready - t.result.Workers)
 }
 
-func (l *limiter) refuse(out float64, leaves bool) string {
-	if leaves && l.serving < l.t.p.MinServers {
-		return fmt.Sprintf("only %d other servers are in service, and %d must be", l.serving, l.t.p.MinServers)
+func (l *limiter) refuse(out float64, leaves bool, others int) string {
+	if leaves && others < l.t.p.MinServers {
+		return fmt.Sprintf("only %d other servers are in service, and %d must be", others, l.t.p.MinServers)
 	}
 	if most := l.t.p.MaxOut * l.before; l.gone > 0 && l.gone+out > most+1e-9 {
 		return fmt.Sprintf("with it %.0f of %.0f workers would have left within a minute, and %.0f %% may", l.gone+out, l.before, 100*l.t.p.MaxOut)
@@ -114,7 +130,7 @@ func inOrder(actions []Action) []Action {
 	out := make([]Action, 0, len(actions))
 	for _, shrink := range []bool{false, true} {
 		for _, a := range actions {
-			if (a.Kind == Drain || a.Kind == Park) == shrink {
+			if (a.Kind == Drain || a.Kind == Park || a.Kind == Cut || a.Kind == Delete) == shrink {
 				out = append(out, a)
 			}
 		}

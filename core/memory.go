@@ -28,6 +28,8 @@ type AppMemory struct {
 	Held    bool `json:"held,omitempty"`
 	AtMax   bool `json:"at_max,omitempty"`
 	Limited bool `json:"limited,omitempty"`
+	// Added are the servers that tidegate has added to HAProxy.
+	Added []Added `json:"added,omitempty"`
 	// Out is the capacity that left within the last minute.
 	Out []OutPoint `json:"out,omitempty"`
 	// Random is the state of the generator that chooses servers, so that choices can be replayed.
@@ -78,13 +80,19 @@ type Life struct {
 	Empty int16 `json:"empty,omitempty"`
 	// HumanWeight is the weight that someone else has set, while Human.
 	HumanWeight int16 `json:"human_weight,omitempty"`
+	// Late: it was still not empty at the drain deadline.
+	Late bool `json:"late,omitempty"`
 	// Step is the next index into the ramp.
-	Step int32 `json:"step,omitempty"`
+	Step int16 `json:"step,omitempty"`
 	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else
 	// changed it after that, which we then leave alone.
 	Weight int  `json:"weight"`
 	Seen   bool `json:"seen,omitempty"`
 	Human  bool `json:"human,omitempty"`
+	// MaxConn, MaxSeen and MaxHuman are the same of HAProxy's maxconn, 0 when none was ordered.
+	MaxSeen  bool  `json:"maxconn_seen,omitempty"`
+	MaxHuman bool  `json:"maxconn_human,omitempty"`
+	MaxConn  int32 `json:"maxconn,omitempty"`
 }
 
 // to moves to a phase and notes since when.
@@ -136,7 +144,7 @@ func (m Memory) clone() Memory {
 	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
 	for name, a := range m.Apps {
 		a.Latency.Recent = slices.Clone(a.Latency.Recent)
-		a.Out = slices.Clone(a.Out)
+		a.Out, a.Added = slices.Clone(a.Out), slices.Clone(a.Added)
 		out.Apps[name] = a
 	}
 	return out

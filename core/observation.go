@@ -121,6 +121,10 @@ type ProxyServerObs struct {
 	Weight  int `json:"weight"`
 	Current int `json:"current"`
 	Queued  int `json:"queued"`
+	// MaxConn is how many requests it is given at once, 0 for no limit. Address is where HAProxy has it, "10.0.0.1:8000", ""
+	// for nowhere or a unix socket.
+	MaxConn int    `json:"maxconn,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 // PoolObs is the app's workers on the server's node as its agent reports them.

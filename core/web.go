@@ -8,7 +8,7 @@ func (t *turn) web() []WebServer {
 	}
 	out := make([]WebServer, 0, len(t.servers))
 	any := false
-	for i := range t.servers {
+	for i := range t.p.Servers {
 		v := &t.servers[i]
 		if !v.met {
 			return nil

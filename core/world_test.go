@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,6 +49,9 @@ type fakeServer struct {
 	busy       float64
 	warm       WarmState
 	warmFails  bool
+	maxconn    int
+	address    string
+	missing    bool
 }
 
 // fakeLB is one of several HAProxy instances.
@@ -89,7 +93,7 @@ func (w *world) lb(name string) *fakeLB {
 }
 
 func (f *fakeServer) seen() ProxyServerObs {
-	return ProxyServerObs{Known: true, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
+	return ProxyServerObs{Known: !f.missing, MaxConn: f.maxconn, Address: f.address, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
 }
 
 // proxies is what several instances say.
@@ -150,6 +154,11 @@ func (w *world) observe() Observation {
 			so.Pool = PoolObs{Known: true, BusyKnown: !f.marksGone, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
 		}
 		o.Servers = append(o.Servers, so)
+	}
+	for _, added := range w.m.Apps[w.p.Name].Added {
+		if !slices.ContainsFunc(w.p.Servers, func(sp ServerPolicy) bool { return sp.Name == added.Server }) {
+			o.Servers = append(o.Servers, ServerObs{Name: added.Server, Proxy: w.servers[added.Server].seen()})
+		}
 	}
 	return Observation{Now: w.now, Apps: []AppObs{o}}
 }
@@ -218,6 +227,16 @@ func (w *world) do(a Action) {
 		f.weight, f.admin, f.up = a.Value, AdminReady, true
 	case SetWeight:
 		f.weight = a.Value
+	case SetMaxConn:
+		f.maxconn = a.Value
+	case SetAddress:
+		f.address = w.address(a.Server)
+	case Add:
+		f.missing, f.weight, f.admin, f.up, f.address = false, 0, AdminMaint, false, w.address(a.Server)
+	case Delete:
+		f.missing = true
+	case Cut:
+		f.current = 0
 	case Drain:
 		f.admin = AdminDrain
 	case Park:
@@ -291,4 +310,14 @@ func managed(name string) ServerPolicy {
 	s := server(name)
 	s.Managed = true
 	return s
+}
+
+// address is where the policy has a server.
+func (w *world) address(name string) string {
+	for _, sp := range w.p.Servers {
+		if sp.Name == name {
+			return sp.Address
+		}
+	}
+	return ""
 }

@@ -16,6 +16,9 @@
 // keeps it alive. A line stays below 8 kB (HAProxy 3.2 closes the connection on a line of tune.bufsize, 16 kB by default),
 // so a long list becomes several lines, read back by the last. There is no trailing ";" (2.6 answers it with its help text).
 //
+// The answers to "add server" and "del server" end without an empty line on 2.6: such a command is the last of its line. An address
+// is changed by 3.0 and later after the answer, so that the read-back may still show the old one; only the next reading tells.
+//
 // Apply asks "show info" on a connection of its own before it sends anything that changes: when all of HAProxy's slots for
 // such connections are busy (10 by default), a line that is written and given up waits in the backlog and runs later. The
 // question finds that out, and the change is not sent.

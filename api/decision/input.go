@@ -107,6 +107,8 @@ type InputProxyState struct {
 	Weight     *Whole `json:"weight"`
 	Current    Whole  `json:"current"`
 	Queued     Whole  `json:"queued"`
+	MaxConn    Whole  `json:"maxconn"`
+	Address    string `json:"address"`
 }
 
 // InputPool is the workers on the server's node. Known left out: true; Total: ready + starting; BusyKnown: whether busy is given;
@@ -204,7 +206,7 @@ func (in *InputProxyState) core(weight int) core.ProxyServerObs {
 	}
 	return core.ProxyServerObs{
 		Known: known, Admin: admin, FromConfig: in.FromConfig, Up: or(in.Up, admin == core.AdminReady), Checked: in.Checked,
-		Weight: int(or(in.Weight, Whole(weight))), Current: int(in.Current), Queued: int(in.Queued),
+		Weight: int(or(in.Weight, Whole(weight))), Current: int(in.Current), Queued: int(in.Queued), MaxConn: int(in.MaxConn), Address: in.Address,
 	}
 }
 

@@ -72,7 +72,7 @@ func proxyServer(s haproxy.Server) core.ProxyServerObs {
 	}
 	return core.ProxyServerObs{
 		Known: true, Admin: admin, FromConfig: s.Admin.FromConfig(), Up: s.Op.Up(), Checked: s.CheckConfigured && s.CheckEnabled,
-		Weight: s.Weight, Current: s.Current, Queued: s.Queued,
+		Weight: s.Weight, Current: s.Current, Queued: s.Queued, MaxConn: s.MaxConn, Address: s.Addr,
 	}
 }
 
@@ -96,7 +96,7 @@ func (p proxyAdapter) Apply(ctx context.Context, steps []control.ProxyStep) ([]e
 }
 
 func commands(s control.ProxyStep) []haproxy.Command {
-	weight := haproxy.SetWeight(s.Backend, s.Server, s.Weight)
+	weight := haproxy.SetWeight(s.Backend, s.Server, s.Value)
 	state := func(to string) haproxy.Command { return haproxy.SetState(s.Backend, s.Server, to) }
 	switch s.Kind {
 	case core.Enter:
@@ -113,6 +113,21 @@ func commands(s control.ProxyStep) []haproxy.Command {
 		return []haproxy.Command{state(haproxy.Drain)}
 	case core.Park:
 		return []haproxy.Command{haproxy.SetWeight(s.Backend, s.Server, 0), state(haproxy.Maint)}
+	case core.SetMaxConn:
+		return []haproxy.Command{haproxy.SetMaxConn(s.Backend, s.Server, s.Value)}
+	case core.SetAddress:
+		return []haproxy.Command{haproxy.SetAddr(s.Backend, s.Server, s.Address)}
+	case core.Cut:
+		return []haproxy.Command{haproxy.ShutdownSessions(s.Backend, s.Server)}
+	case core.Add:
+		// It begins in maintenance; weight 0 makes that our own.
+		cmds := []haproxy.Command{haproxy.AddServer(s.Backend, s.Server, s.Address, s.Options), haproxy.SetWeight(s.Backend, s.Server, 0)}
+		if slices.Contains(strings.Fields(s.Options), "check") {
+			cmds = append(cmds, haproxy.EnableHealth(s.Backend, s.Server))
+		}
+		return cmds
+	case core.Delete:
+		return []haproxy.Command{haproxy.DelServer(s.Backend, s.Server)}
 	}
 	return nil
 }
@@ -387,7 +402,7 @@ func (r *rooms) proxyRoom(h conf.HAProxy) (proxyRoom, error) {
 }
 
 func controlApp(a conf.App) control.App {
-	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At}
+	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions}
 	if b := a.Backlog; b != nil {
 		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
 	}

@@ -105,6 +105,13 @@ func (l *liveCheck) files(ctx context.Context, c *conf.Controller, files []strin
 		} else if ok && c.SPOA != nil {
 			l.missing("backend %s (%s:%d) has no tidegate filter: `tidegate init` prints the lines to add", app.Backend, files[0], b.Line)
 		}
+		if b, ok := cfg.Backend(app.Backend); ok && app.Policy.MaxConnPerWorker > 0 {
+			for _, s := range b.Servers {
+				if s.MaxConn == 0 {
+					l.missing("%s:%d: server %s has no maxconn; give its line one (%s), which holds after a reload until tidegate has set it", files[0], s.Line, s.Name, maxConnHint(app))
+				}
+			}
+		}
 		for _, p := range haproxy.Problems(cfg, app.Backend) {
 			if p.Severity == haproxy.Error {
 				l.missing("%s:%d: %s", files[0], p.Line, p.Text)
@@ -113,6 +120,15 @@ func (l *liveCheck) files(ctx context.Context, c *conf.Controller, files []strin
 			}
 		}
 	}
+}
+
+// maxConnHint is a number that fits: that of a server with all its workers.
+func maxConnHint(app conf.App) string {
+	most := 1
+	for _, s := range app.Policy.Servers {
+		most = max(most, s.MaxWorkers)
+	}
+	return fmt.Sprintf("maxconn %d", most*app.Policy.MaxConnPerWorker)
 }
 
 func firstLine(text string) string {
@@ -179,9 +195,16 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller, h conf.HAPr
 		}
 		for _, srv := range app.Servers {
 			s, ok := b.Server(srv.Name)
+			if !ok && app.Policy.Dynamic {
+				l.warn("backend %s has no server %s: tidegate adds it", app.Backend, srv.Name)
+				continue
+			}
 			if !ok {
 				l.missing("backend %s has no server %s", app.Backend, srv.Name)
 				continue
+			}
+			if app.Policy.MaxConnPerWorker > 0 && s.MaxConn == 0 {
+				l.missing("server %s of backend %s has no maxconn; give its line one (%s), which holds after a reload until tidegate has set it", srv.Name, app.Backend, maxConnHint(app))
 			}
 			if !tried {
 				tried = true
