@@ -79,6 +79,8 @@ type view struct {
 	m       ServerMemory
 	met     bool
 	foreign bool
+	// stays: it is leaving, but nginx keeps it in this turn.
+	stays bool
 }
 
 func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {

@@ -223,27 +223,17 @@ func (t *turn) setWorkers(v *view, pr *proposal) {
 		return
 	}
 	pr.act(t, SetWorkers, pr.next.Workers, "%d workers run, %d are wanted", v.o.Pool.Total, pr.next.Workers)
-	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && v.m.Phase.InService() {
+	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && pr.next.Phase.InService() {
 		pr.steps[len(pr.steps)-1].out = float64(less)
 	}
 }
 
-// capacity in service: ready workers, or servers where workers are not managed.
-func (t *turn) capacity() float64 {
-	sum := 0.0
-	for i := range t.servers {
-		if v := &t.servers[i]; v.m.Phase.InService() && !v.foreign {
-			sum += t.weightOf(v)
-		}
-	}
-	return sum
-}
-
+// weightOf is what a server is worth while it is in service: its ready workers, or its size where workers are not managed.
 func (t *turn) weightOf(v *view) float64 {
 	if v.p.Managed && v.o.Pool.Known {
 		return math.Max(1, float64(v.o.Pool.Ready))
 	}
-	return math.Max(1, float64(v.m.Workers))
+	return math.Max(1, float64(v.p.MaxWorkers))
 }
 
 func (t *turn) parkStep(v *view, pr *proposal) {
