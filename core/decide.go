@@ -265,8 +265,8 @@ func (t *turn) recognise(v *view) {
 	switch ps.Admin {
 	case AdminMaint:
 		// Our parked servers have weight 0. A weight together with `disabled` in the configuration of a fresh process is
-		// nobody's order either.
-		v.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig)
+		// nobody's order either, unless a human had put it there before the restart.
+		v.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig || v.m.Phase == PhaseForeign)
 	case AdminDrain:
 		v.foreign = v.m.Phase != PhaseChecking && v.m.Phase != PhaseDraining && v.m.Phase != PhaseParking
 	default:
@@ -288,7 +288,9 @@ func (t *turn) recognise(v *view) {
 		t.reason(CodeForeignOver, v.p.Name, nil, "%s is no longer held by a human", v.p.Name)
 	}
 	if ps.Admin != AdminMaint || ps.Weight == 0 || v.foreign {
-		if !sameProcess && !v.foreign {
+		// A server that is `disabled` in the configuration and ready all the same has its state from HAProxy's state file, and
+		// with it the weight that a human gave it.
+		if !sameProcess && !v.foreign && !(v.m.Human && ps.FromConfig && ps.Admin == AdminReady) {
 			v.m.Seen, v.m.Human = false, false
 		}
 		if sameProcess || !t.restoring(v) {
