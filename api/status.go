@@ -84,10 +84,40 @@ type App struct {
 	// Alarms are states that a person should look at.
 	Alarms []string `json:"alarms,omitempty"`
 	// Orders are those for this app, and those for all apps.
-	Orders  []Order  `json:"orders,omitempty"`
+	Orders []Order `json:"orders,omitempty"`
+	// Proxies are the app's HAProxy instances when it is on several; InFlight and Queued are their sums then.
+	Proxies []Proxy  `json:"proxies,omitempty"`
 	Servers []Server `json:"servers"`
 	// Last is the last decision about this app.
 	Last *Event `json:"last,omitempty"`
+}
+
+// Proxy is one of several HAProxy instances, as far as an app is concerned.
+type Proxy struct {
+	Name string `json:"name"`
+	// Known: it was read in this turn. Gone: it was not, because no process listens there.
+	Known    bool   `json:"known"`
+	Gone     bool   `json:"gone,omitempty"`
+	Process  string `json:"process,omitempty"`
+	InFlight int    `json:"in_flight"`
+	Queued   int    `json:"queued"`
+}
+
+// What a human can have changed about a server in HAProxy.
+const (
+	ForeignState  = "state"
+	ForeignWeight = "weight"
+)
+
+// ServerProxy is a server on one of several HAProxy instances.
+type ServerProxy struct {
+	Name    string `json:"name"`
+	Phase   string `json:"phase"`
+	Admin   string `json:"admin,omitempty"`
+	Up      bool   `json:"up"`
+	Weight  int    `json:"weight"`
+	Current int    `json:"current"`
+	Foreign string `json:"foreign,omitempty"`
 }
 
 // Server is one server of an app.
@@ -101,6 +131,12 @@ type Server struct {
 	Up      bool   `json:"up"`
 	Weight  int    `json:"weight"`
 	Current int    `json:"current"`
+	// Foreign tells what a human holds of it in HAProxy: its "state", which tidegate then leaves alone and does not count, or its
+	// "weight"; "" for nothing.
+	Foreign string `json:"foreign,omitempty"`
+	// Proxies are its states on several HAProxy instances; then Admin is the one that lets most traffic in, Up that one finds it
+	// healthy, Weight the highest, Current the sum.
+	Proxies []ServerProxy `json:"proxies,omitempty"`
 	// The workers on the server's node; PoolKnown is false without a fresh report.
 	PoolKnown bool    `json:"pool_known"`
 	Busy      float64 `json:"busy"`

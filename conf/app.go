@@ -26,10 +26,11 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	if p.Proxied {
 		s.name(key+".haproxy_backend", raw.Backend)
 		s.unique(seen, "HAProxy backend", key+".haproxy_backend", raw.Backend)
-		if c.HAProxy == nil && !s.policyOnly {
+		if len(c.HAProxy) == 0 && !s.policyOnly {
 			s.fail(key+".haproxy_backend", raw.Backend, "nothing, as long as there is no section `haproxy` with the runtime API's socket")
 		}
 	}
+	a.HAProxy = s.onProxies(key, raw, c)
 	if p.Web {
 		a.Upstream = s.upstream(key+".nginx_upstream", raw.Upstream, seen)
 		if c.Nginx == nil && !s.policyOnly {
@@ -40,6 +41,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	p.Weight = s.int(key+".weight", raw.Weight, 100, 1, 256)
 	p.Ramp = s.ramp(key+".ramp", raw.Ramp)
 	p.DrainDeadline = s.duration(key+".drain_deadline", raw.DrainDeadline, time.Minute, 0, day)
+	p.DrainThen = core.DrainThen(s.oneOf(key+".drain_then", raw.DrainThen, string(core.ThenPark), string(core.ThenPark), string(core.ThenWait), string(core.ThenCut)))
 	p.StartDeadline = s.duration(key+".start_deadline", raw.StartDeadline, 30*time.Second, time.Second, time.Hour)
 	p.RetryAfter = s.duration(key+".retry_after", raw.RetryAfter, time.Minute, time.Second, day)
 	p.MaxOut = s.share(key+".max_out_per_minute", raw.MaxOut, 0.2, false)
@@ -59,6 +61,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	if !p.Proxied && !p.Web && !allManaged(p) {
 		s.fail(key, "", "haproxy_backend, nginx_upstream or both; without them every server must have a `node`, whose agent steers the workers")
 	}
+	s.steered(key, raw, &a)
 	s.sizes(key, raw, p)
 	s.strategies(key, raw, &a, c)
 	return a

@@ -16,9 +16,10 @@ type Controller struct {
 	API, Metrics string
 	StateDir     string
 	// Tick is one turn of the loop.
-	Tick    time.Duration
-	SPOA    *SPOA
-	HAProxy *HAProxy
+	Tick time.Duration
+	SPOA *SPOA
+	// HAProxy are the instances that are steered: none, one (whose name may be ""), or several with names.
+	HAProxy []HAProxy
 	Nginx   *Nginx
 	Nodes   []Node
 	Apps    []App
@@ -33,9 +34,13 @@ type SPOA struct {
 	OpenExpire time.Duration
 }
 
-// HAProxy is the runtime API of the HAProxy that is steered.
+// HAProxy is the runtime API of a HAProxy that is steered.
 type HAProxy struct {
-	Socket  string
+	// Name tells several apart; "" for the only one.
+	Name   string
+	Socket string
+	// Remote: the socket may be another machine's.
+	Remote  bool
 	Timeout time.Duration
 }
 
@@ -54,11 +59,15 @@ type Node struct {
 
 // App is one app: its policy for the core and its addresses for everyone else.
 type App struct {
-	Policy     core.AppPolicy
-	Backend    string
+	Policy  core.AppPolicy
+	Backend string
+	// HAProxy are the names of the instances that have the backend; nil for all.
+	HAProxy    []string
 	Upstream   *Upstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// AddOptions are the words on the line of a server that is added at run time, Policy.Dynamic.
+	AddOptions string
 	// Backlog is where the length of the app's message queue is asked for, nil without a queue.
 	Backlog *Backlog
 	// Zones are the time zones of Policy.Sizing.Schedule, slot by slot; At applies them.
@@ -77,6 +86,11 @@ func (a *App) At(now time.Time) core.AppPolicy {
 		p.Sizing.Schedule[i].Offset = time.Duration(offset) * time.Second
 	}
 	return p
+}
+
+// On tells whether the app has its backend on a HAProxy instance.
+func (a *App) On(h HAProxy) bool {
+	return a.Policy.Proxied && (a.HAProxy == nil || slices.Contains(a.HAProxy, h.Name))
 }
 
 // Backlog tells the length of a message queue as JSON: from URL, or as printed by Command. It is asked for at most once per
@@ -149,12 +163,7 @@ func (s *source) controller(raw *rawController) *Controller {
 			OpenExpire: s.duration("spoa.open_expire", raw.SPOA.OpenExpire, 2*time.Minute, 10*time.Second, day),
 		}
 	}
-	if h := raw.HAProxy; h != nil {
-		c.HAProxy = &HAProxy{
-			Socket:  s.socket("haproxy.socket", h.Socket, "unix:/run/haproxy/admin.sock"),
-			Timeout: s.duration("haproxy.timeout", h.Timeout, 2*time.Second, 100*time.Millisecond, 30*time.Second),
-		}
-	}
+	s.haproxies(&raw.HAProxy, c)
 	if n := raw.Nginx; n != nil {
 		c.Nginx = s.nginx(n)
 	}

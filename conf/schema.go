@@ -1,18 +1,23 @@
 package conf
 
+import (
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+)
+
 // The raw schema: what may stand in a file. Pointers tell "not given" from zero. Each key is explained in
 // docs/configuration.md; limits and defaults are applied in controller.go and agent.go.
 
 type rawController struct {
-	API      string      `yaml:"api"`
-	Metrics  string      `yaml:"metrics"`
-	StateDir string      `yaml:"state_dir"`
-	Tick     string      `yaml:"tick"`
-	SPOA     *rawSPOA    `yaml:"spoa"`
-	HAProxy  *rawHAProxy `yaml:"haproxy"`
-	Nginx    *rawNginx   `yaml:"nginx"`
-	Nodes    []rawNode   `yaml:"nodes"`
-	Apps     []rawApp    `yaml:"apps"`
+	API      string       `yaml:"api"`
+	Metrics  string       `yaml:"metrics"`
+	StateDir string       `yaml:"state_dir"`
+	Tick     string       `yaml:"tick"`
+	SPOA     *rawSPOA     `yaml:"spoa"`
+	HAProxy  rawHAProxies `yaml:"haproxy"`
+	Nginx    *rawNginx    `yaml:"nginx"`
+	Nodes    []rawNode    `yaml:"nodes"`
+	Apps     []rawApp     `yaml:"apps"`
 }
 
 type rawSPOA struct {
@@ -21,9 +26,26 @@ type rawSPOA struct {
 	OpenExpire string `yaml:"open_expire"`
 }
 
+// rawHAProxies is a mapping, or a list of mappings with names.
+type rawHAProxies struct {
+	list  []rawHAProxy
+	named bool
+}
+
 type rawHAProxy struct {
+	Name    string `yaml:"name"`
 	Socket  string `yaml:"socket"`
+	Remote  bool   `yaml:"remote"`
 	Timeout string `yaml:"timeout"`
+}
+
+// UnmarshalYAML takes either form, strictly.
+func (r *rawHAProxies) UnmarshalYAML(node ast.Node) error {
+	if _, r.named = node.(*ast.SequenceNode); r.named {
+		return yaml.NodeToValue(node, &r.list, yaml.Strict())
+	}
+	r.list = make([]rawHAProxy, 1)
+	return yaml.NodeToValue(node, &r.list[0], yaml.Strict())
 }
 
 type rawNginx struct {
@@ -48,6 +70,7 @@ type rawApp struct {
 	// Strategy is one name or a list of names.
 	Strategy      any          `yaml:"strategy"`
 	Backend       string       `yaml:"haproxy_backend"`
+	HAProxy       []string     `yaml:"haproxy"`
 	Upstream      *rawUpstream `yaml:"nginx_upstream"`
 	MinServers    *int         `yaml:"min_servers"`
 	MinWorkers    *int         `yaml:"min_workers"`
@@ -73,11 +96,23 @@ type rawApp struct {
 	Weight        *int         `yaml:"weight"`
 	Ramp          []int        `yaml:"ramp"`
 	DrainDeadline string       `yaml:"drain_deadline"`
+	DrainThen     string       `yaml:"drain_then"`
+	MaxConn       *rawMaxConn  `yaml:"maxconn"`
+	Readdress     bool         `yaml:"readdress"`
+	Dynamic       *rawDynamic  `yaml:"dynamic"`
 	StartDeadline string       `yaml:"start_deadline"`
 	RetryAfter    string       `yaml:"retry_after"`
 	MaxOut        *float64     `yaml:"max_out_per_minute"`
 	ErrorStorm    *float64     `yaml:"error_storm"`
 	Servers       []rawServer  `yaml:"servers"`
+}
+
+type rawMaxConn struct {
+	PerWorker *int `yaml:"per_worker"`
+}
+
+type rawDynamic struct {
+	Options string `yaml:"options"`
 }
 
 type rawUpstream struct {

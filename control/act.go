@@ -70,22 +70,41 @@ func (l *Loop) setWorkers(ctx context.Context, actions []core.Action, now time.T
 	}
 }
 
+// setProxy sends each HAProxy instance its steps, all instances at once.
 func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, now time.Time) {
-	if len(actions) == 0 || s.proxy == nil {
-		return
-	}
-	steps := make([]ProxyStep, len(actions))
+	errs := make([]error, len(actions))
+	of := make([][]int, len(l.setup.Proxies))
 	for i, a := range actions {
-		backend := l.setup.app(a.App).Backend
-		steps[i] = ProxyStep{Backend: backend, Server: a.Server, Kind: a.Kind, Weight: a.Value, Checked: s.proxy.Backends[backend].Servers[a.Server].Checked}
+		k := l.setup.instance(a)
+		of[k] = append(of[k], i)
 	}
-	errs, err := l.setup.Proxy.Apply(ctx, steps)
-	for i, a := range actions {
-		e := err
-		if i < len(errs) && errs[i] != nil {
-			e = errs[i]
+	var wg sync.WaitGroup
+	for k := range of {
+		if len(of[k]) == 0 {
+			continue
 		}
-		l.outcome(a, now, e)
+		steps := make([]ProxyStep, len(of[k]))
+		for n, i := range of[k] {
+			a := actions[i]
+			app := l.setup.app(a.App)
+			steps[n] = ProxyStep{
+				Backend: app.Backend, Server: a.Server, Kind: a.Kind, Value: a.Value, Checked: s.serverOn(k, app.Backend, a.Server).Checked,
+				Address: app.address(a.Server), Options: app.AddOptions,
+			}
+		}
+		wg.Go(func() {
+			each, err := l.setup.Proxies[k].Proxy.Apply(ctx, steps)
+			for n, i := range of[k] {
+				errs[i] = err
+				if n < len(each) && each[n] != nil {
+					errs[i] = each[n]
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, a := range actions {
+		l.outcome(a, now, errs[i])
 	}
 }
 
@@ -106,9 +125,9 @@ func (l *Loop) outcome(a core.Action, now time.Time, err error) {
 	ev := api.Event{Time: now, App: a.App, Server: a.Server, Code: string(a.Kind), Sentence: sentence(a), Step: true}
 	if err != nil {
 		e.Error, ev.Error = err.Error(), err.Error()
-		l.quiet.Warn("step "+a.App+a.Server+string(a.Kind), "a step failed; it is tried again", "app", a.App, "server", a.Server, "step", a.Kind, "error", err)
+		l.quiet.Warn("step "+a.App+a.Server+a.Proxy+string(a.Kind), "a step failed; it is tried again", "app", a.App, "server", a.Server, "haproxy", a.Proxy, "step", a.Kind, "error", err)
 	} else {
-		l.log.Info("step", "app", a.App, "server", a.Server, "step", a.Kind, "value", a.Value, "why", a.Why)
+		l.log.Info("step", "app", a.App, "server", a.Server, "haproxy", a.Proxy, "step", a.Kind, "value", a.Value, "why", a.Why)
 	}
 	l.record(e)
 	l.events.add(ev)
@@ -124,6 +143,14 @@ func sentence(a core.Action) string {
 		core.SetWeight:  fmt.Sprintf("%s gets weight %d", a.Server, a.Value),
 		core.Drain:      a.Server + " drains",
 		core.Park:       a.Server + " is parked",
+		core.SetMaxConn: fmt.Sprintf("%s gets maxconn %d", a.Server, a.Value),
+		core.SetAddress: a.Server + " gets its address",
+		core.Add:        a.Server + " is added",
+		core.Delete:     a.Server + " is deleted",
+		core.Cut:        "the sessions of " + a.Server + " are ended",
 	}[a.Kind]
+	if a.Proxy != "" {
+		what += " on " + a.Proxy
+	}
 	return what + ": " + a.Why
 }

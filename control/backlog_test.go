@@ -42,7 +42,7 @@ func TestAQueueThatDoesNotAnswerIsOldThenUnknown(t *testing.T) {
 	if b := look(setup.Apps[0].StaleAfter + time.Second); b != nil {
 		t.Errorf("a long silence: %+v", b)
 	}
-	if b := l.observation(&sight{}, now).Apps[1].Backlog; b != nil {
+	if b := l.observation(&sight{proxies: make([]proxySight, 1)}, now).Apps[1].Backlog; b != nil {
 		t.Errorf("an app without a queue: %+v", b)
 	}
 }

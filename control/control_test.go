@@ -218,7 +218,7 @@ func testSetup(p Proxy) Setup {
 		Servers: []core.ServerPolicy{{Name: "a", MinWorkers: 1, MaxWorkers: 1, ParkedWorkers: 1}, {Name: "b", MinWorkers: 1, MaxWorkers: 1, ParkedWorkers: 1}},
 	}
 	return Setup{
-		File: "test.yaml", Tick: time.Hour, Proxy: p, Nodes: map[string]Node{},
+		File: "test.yaml", Tick: time.Hour, Proxies: []Instance{{Proxy: p}}, Nodes: map[string]Node{},
 		Apps: []App{{Policy: policy, Backend: "shop", StaleAfter: time.Minute, Servers: []Server{{Name: "a", Address: "127.0.0.1:1"}, {Name: "b", Address: "127.0.0.1:2"}}}},
 	}
 }

@@ -63,6 +63,8 @@ type Loop struct {
 	account  map[string]*account
 	changes  map[string]api.Sizing
 	backlogs map[string]backlogState
+	watches  map[string]*watch
+	asking   sync.WaitGroup
 	unixTurn time.Time
 
 	events eventLog
@@ -76,7 +78,7 @@ func New(o Options) (*Loop, error) {
 	}
 	l := &Loop{
 		version: o.Version, store: o.Store, journal: o.Journal, log: o.Log, quiet: quiet.New(o.Log, time.Minute), set: o.Metrics, load: o.Load,
-		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{}, backlogs: map[string]backlogState{},
+		started: time.Now(), setup: o.Setup, nodes: map[string]nodeState{}, lost: map[string]bool{}, sources: map[string]sourceState{}, account: map[string]*account{}, changes: map[string]api.Sizing{}, backlogs: map[string]backlogState{}, watches: map[string]*watch{},
 	}
 	// An agent refuses orders older than one it has had; the clock makes a restarted controller's orders newer.
 	l.epoch = uint64(l.started.UnixMilli())
@@ -105,6 +107,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer func() {
 		wg.Wait()
 		l.warmer.wait()
+		l.asking.Wait()
 		if err := l.journal.Close(); err != nil {
 			l.log.Error("close the journal", "error", err)
 		}
@@ -226,7 +229,7 @@ func (l *Loop) adopt(next Setup) {
 			delete(l.lost, name)
 		}
 	}
-	l.sources = map[string]sourceState{}
+	l.sources, l.watches = map[string]sourceState{}, map[string]*watch{}
 	l.setup = next
 	l.current.Store(&next)
 	l.web.look(next.Web)

@@ -113,6 +113,9 @@ func (m *meters) app(a api.App) {
 	set(float64(a.InFlight), "tidegate_app_in_flight{app=%q}", a.Name)
 	set(float64(a.Queued), "tidegate_app_queued{app=%q}", a.Name)
 	set(b2f(a.Hold != ""), "tidegate_app_hold{app=%q}", a.Name)
+	for _, p := range a.Proxies {
+		set(b2f(p.Known), "tidegate_app_haproxy_known{app=%q,haproxy=%q}", a.Name, p.Name)
+	}
 	set(a.P99MS/1000, "tidegate_app_response_seconds{app=%q,quantile=\"0.99\"}", a.Name)
 	if z := a.Sizing; z != nil {
 		set(z.Need, "tidegate_app_workers{app=%q,kind=\"need\"}", a.Name)
@@ -135,6 +138,14 @@ func (m *meters) app(a api.App) {
 		set(b2f(s.Phase == "ramping" || s.Phase == "serving"), "tidegate_server_in_service{app=%q,server=%q}", a.Name, s.Name)
 		set(b2f(s.Phase == "foreign"), "tidegate_server_held_by_human{app=%q,server=%q}", a.Name, s.Name)
 		set(float64(s.Weight), "tidegate_server_weight{app=%q,server=%q}", a.Name, s.Name)
+		for _, kind := range []string{api.ForeignState, api.ForeignWeight} {
+			if len(s.Proxies) == 0 {
+				set(b2f(s.Foreign == kind), "tidegate_server_foreign{app=%q,server=%q,kind=%q}", a.Name, s.Name, kind)
+			}
+			for _, p := range s.Proxies {
+				set(b2f(p.Foreign == kind), "tidegate_server_foreign{app=%q,server=%q,kind=%q,haproxy=%q}", a.Name, s.Name, kind, p.Name)
+			}
+		}
 		if s.Web >= 0 {
 			set(float64(s.Web), "tidegate_server_nginx_weight{app=%q,server=%q}", a.Name, s.Name)
 		}

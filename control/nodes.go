@@ -36,21 +36,17 @@ func (l *Loop) nodeObs(s *sight, now time.Time) []core.NodeObs {
 
 // serversOn tells whether HAProxy finds one of the servers on a node that should get traffic up, or one down.
 func (l *Loop) serversOn(node string, s *sight) (up, down bool) {
-	if s.proxy == nil {
-		return false, false
-	}
 	for i := range l.setup.Apps {
 		a := &l.setup.Apps[i]
-		if !a.Policy.Proxied {
-			continue
-		}
-		servers := s.proxy.Backends[a.Backend].Servers
-		for _, srv := range a.Servers {
-			o := servers[srv.Name]
-			if srv.Node != node || !o.Known || o.Admin != core.AdminReady {
-				continue
+		for _, k := range l.setup.on(a) {
+			for _, srv := range a.Servers {
+				if srv.Node != node {
+					continue
+				}
+				if o := s.serverOn(k, a.Backend, srv.Name); o.Known && o.Admin == core.AdminReady {
+					up, down = up || o.Up, down || !o.Up
+				}
 			}
-			up, down = up || o.Up, down || !o.Up
 		}
 	}
 	return up, down

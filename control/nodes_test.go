@@ -44,7 +44,7 @@ func TestObservationCarriesEverything(t *testing.T) {
 	a := &fakeNode{report: NodeReport{Capacity: 16, CPU: 0.5, Memory: 0.25, Pools: map[string]core.PoolObs{"shop": pool}}}
 	b := &fakeNode{err: errors.New("connection refused")}
 	setup.Nodes = map[string]Node{"na": a, "nb": b}
-	proxy := setup.Proxy.(*faulty)
+	proxy := setup.Proxies[0].Proxy.(*faulty)
 	l := newTestLoop(t, setup, nil)
 	look := func(at time.Time) core.Observation { return l.observation(l.observe(t.Context(), at), at) }
 

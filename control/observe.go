@@ -25,7 +25,8 @@ type sourceState struct {
 
 // sight is what one turn saw, before it is cut into observations of apps.
 type sight struct {
-	proxy   *ProxyState
+	// proxies are what the instances say, in the order of the setup.
+	proxies []proxySight
 	traffic map[string]TrafficReport
 	live    map[string]map[string]int
 	webOK   bool
@@ -35,14 +36,10 @@ type sight struct {
 func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 	s := &sight{}
 	var wg sync.WaitGroup
-	var proxyErr error
-	if l.setup.Proxy != nil {
-		wg.Go(func() {
-			state, err := l.setup.Proxy.Observe(ctx, l.setup.backends())
-			if proxyErr = err; err == nil {
-				s.proxy = &state
-			}
-		})
+	s.proxies = make([]proxySight, len(l.setup.Proxies))
+	for i, p := range l.setup.Proxies {
+		w := l.watchOf(p.Name)
+		wg.Go(func() { s.proxies[i] = l.ask(ctx, p, w) })
 	}
 	var mu sync.Mutex
 	nodeErrs := map[string]error{}
@@ -69,11 +66,12 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 		return s
 	}
 	l.noteBacklogs(backlogs, now)
-	if l.setup.Proxy != nil {
-		if proxyErr == nil {
-			proxyErr = l.missing(s.proxy)
+	for i, p := range l.setup.Proxies {
+		err := s.proxies[i].err
+		if err == nil {
+			err = l.missing(p.Name, s.proxies[i].state)
 		}
-		l.note("haproxy", proxyErr, now)
+		l.note(sourceOf(p.Name), err, now)
 	}
 	for name := range l.setup.Nodes {
 		l.note("agent "+name, nodeErrs[name], now)
@@ -112,9 +110,9 @@ func (l *Loop) noteBacklogs(read []backlogState, now time.Time) {
 }
 
 // missing names backends of the configuration that HAProxy does not have.
-func (l *Loop) missing(state *ProxyState) error {
+func (l *Loop) missing(instance string, state *ProxyState) error {
 	var names []string
-	for _, b := range l.setup.backends() {
+	for _, b := range l.setup.backends(instance) {
 		if _, ok := state.Backends[b]; !ok {
 			names = append(names, b)
 		}
@@ -151,21 +149,12 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 		if b, ok := l.backlogs[a.Policy.Name]; ok && now.Sub(b.at) <= a.StaleAfter {
 			obs.Backlog = &b.value
 		}
-		var servers map[string]core.ProxyServerObs
-		if a.Policy.Proxied && s.proxy != nil {
-			if b, ok := s.proxy.Backends[a.Backend]; ok {
-				obs.Proxy = core.ProxyObs{Known: true, Process: s.proxy.Process, Current: b.Current, Queued: b.Queued}
-				servers = b.Servers
-			}
-		}
+		servers := l.proxyObs(a, s, &obs)
 		if a.Policy.Web && s.webOK {
 			obs.Web = core.WebObs{Known: true, Weights: map[string]int{}}
 		}
 		for _, srv := range a.Servers {
 			so := core.ServerObs{Name: srv.Name, Proxy: servers[srv.Name], Warm: l.warmer.state(a.Policy.Name, srv.Name)}
-			if obs.Proxy.Known && !so.Proxy.Known {
-				l.quiet.Warn("server "+a.Backend+"/"+srv.Name, "HAProxy's backend has no such server", "app", a.Policy.Name, "backend", a.Backend, "server", srv.Name)
-			}
 			if srv.Node != "" {
 				so.Pool = l.poolObs(a, srv, now)
 			}

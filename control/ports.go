@@ -2,12 +2,23 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/core"
 	"github.com/tidegate/tidegate/core/sizing"
 )
+
+// ErrGone is wrapped by errors of Proxy.Observe when nobody listens there: no process, so no request comes from it. After any
+// other error HAProxy may be at work.
+var ErrGone = errors.New("no HAProxy process listens")
+
+// Instance is one HAProxy, with its name ("" for the only one).
+type Instance struct {
+	Name  string
+	Proxy Proxy
+}
 
 // Proxy is one HAProxy's runtime API.
 type Proxy interface {
@@ -35,7 +46,10 @@ type ProxyBackend struct {
 type ProxyStep struct {
 	Backend, Server string
 	Kind            core.ActionKind
-	Weight          int
+	// Value is the weight or the maxconn of kinds that set one.
+	Value int
+	// Address is the server's, Options the words on its line, for kinds that give it them.
+	Address, Options string
 	// Checked: the server has health checks, so Enter also marks it unhealthy until one passes.
 	Checked bool
 }

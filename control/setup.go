@@ -1,17 +1,18 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/core"
 )
 
-// Setup is everything a configuration determines. It is replaced as a whole by a reload. Proxy, Web and Traffic are nil when
-// the configuration has none; then no app refers to them.
+// Setup is everything a configuration determines. It is replaced as a whole by a reload. Proxies is empty, Web and Traffic
+// are nil when the configuration has none; then no app refers to them.
 type Setup struct {
 	File    string
 	Tick    time.Duration
-	Proxy   Proxy
+	Proxies []Instance
 	Web     Web
 	Traffic Traffic
 	Nodes   map[string]Node
@@ -20,11 +21,15 @@ type Setup struct {
 
 // App is an app's policy and addresses.
 type App struct {
-	Policy     core.AppPolicy
-	Backend    string
+	Policy  core.AppPolicy
+	Backend string
+	// Proxies are the names of the HAProxy instances that have the backend; nil for all.
+	Proxies    []string
 	Upstream   WebUpstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// AddOptions are the words on the line of a server that is added to HAProxy.
+	AddOptions string
 	// At is the policy as it is to be decided by at a time, for what depends on the date (a schedule's time zones); nil for Policy.
 	At func(now time.Time) core.AppPolicy
 	// Backlog tells the length of the message queue that the app's workers consume, nil without one.
@@ -51,14 +56,40 @@ func (s Setup) policy(now time.Time) core.Policy {
 	return p
 }
 
-func (s Setup) backends() []string {
+// backends are the apps' backends on one HAProxy instance.
+func (s Setup) backends(instance string) []string {
 	var out []string
-	for _, a := range s.Apps {
-		if a.Policy.Proxied {
+	for i := range s.Apps {
+		if a := &s.Apps[i]; a.isOn(instance) {
 			out = append(out, a.Backend)
 		}
 	}
 	return out
+}
+
+func (a *App) isOn(instance string) bool {
+	return a.Policy.Proxied && (a.Proxies == nil || slices.Contains(a.Proxies, instance))
+}
+
+// on are the places in Proxies of the instances that have the app's backend.
+func (s Setup) on(a *App) []int {
+	var out []int
+	for i := range s.Proxies {
+		if a.isOn(s.Proxies[i].Name) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// instance is the place in Proxies of the one that a step is for.
+func (s Setup) instance(a core.Action) int {
+	for _, i := range s.on(s.app(a.App)) {
+		if a.Proxy == "" || s.Proxies[i].Name == a.Proxy {
+			return i
+		}
+	}
+	return 0
 }
 
 func (s Setup) app(name string) *App {
@@ -68,6 +99,14 @@ func (s Setup) app(name string) *App {
 		}
 	}
 	return nil
+}
+
+// address is where a server is, "" for one that is not in the setup.
+func (a *App) address(name string) string {
+	if s := a.server(name); s != nil {
+		return s.Address
+	}
+	return ""
 }
 
 func (a *App) server(name string) *Server {

@@ -133,19 +133,12 @@ func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step
 			out.OpenKnown, out.OldestOpenMS = t.Open, ms(t.OldestOpen)
 		}
 	}
-	var backend ProxyBackend
-	if s.proxy != nil && app.Policy.Proxied {
-		backend = s.proxy.Backends[app.Backend]
-		out.InFlight, out.Queued = backend.Current, backend.Queued
-	}
+	on := l.proxyStatus(app, s, &out)
 	always := 0
 	for i, t := range p.Targets {
 		srv := app.Servers[i]
-		ps := backend.Servers[srv.Name]
-		sv := api.Server{
-			Name: srv.Name, Node: srv.Node, Phase: string(t.Phase), Serve: t.Serve, Admin: string(ps.Admin), Up: ps.Up, Weight: ps.Weight,
-			Current: ps.Current, Workers: t.Workers, Web: -1,
-		}
+		sv := api.Server{Name: srv.Name, Node: srv.Node, Phase: string(t.Phase), Serve: t.Serve, Workers: t.Workers, Web: -1}
+		l.serverProxies(app, s, on, &sv)
 		if app.Policy.Web && s.webOK {
 			sv.Web = s.live[app.Upstream.Name][srv.Address]
 		}

@@ -7,12 +7,14 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/tidegate/tidegate/core"
 )
 
-// warmer sends warm-up requests beside the loop: one GET straight to the server, with its own User-Agent, on a connection of
-// its own. Only a 2xx answer counts; redirects are not followed.
+// warmer sends warm-up requests beside the loop: a GET straight to the server, with its own User-Agent, on a connection of its
+// own. Only a 2xx answer counts; redirects are not followed. An app that starts late answers 503 at first, or not at all: it is
+// asked again until the server's time for its warm-up is over.
 type warmer struct {
 	client *http.Client
 	done   func(app, server string, err error)
@@ -54,7 +56,7 @@ func (w *warmer) start(ctx context.Context, app string, s Server) {
 		return
 	}
 	w.wg.Go(func() {
-		err := w.get(ctx, s)
+		err := w.warm(ctx, s)
 		w.mu.Lock()
 		w.states[key] = core.WarmOK
 		if err != nil {
@@ -65,9 +67,31 @@ func (w *warmer) start(ctx context.Context, app string, s Server) {
 	})
 }
 
-func (w *warmer) get(ctx context.Context, s Server) error {
+// warmPause is the time between two requests to a server that is not ready yet.
+const warmPause = 250 * time.Millisecond
+
+// warm asks until a request is answered as it has to be; the error is that of the last one that had an end of its own.
+func (w *warmer) warm(ctx context.Context, s Server) error {
 	ctx, cancel := context.WithTimeout(ctx, s.WarmTimeout)
 	defer cancel()
+	var last error
+	for {
+		err := w.get(ctx, s)
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(warmPause):
+		}
+	}
+}
+
+func (w *warmer) get(ctx context.Context, s Server) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.WarmURL, nil)
 	if err != nil {
 		return fmt.Errorf("warm up %s: %w", s.Name, err)

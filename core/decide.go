@@ -61,8 +61,9 @@ type turn struct {
 	reasons []Reason
 	result  *sizing.Result
 	// nodes holds the nodes that are not up.
-	nodes map[string]bool
-	space *scratch
+	nodes   map[string]bool
+	proxies proxies
+	space   *scratch
 }
 
 // scratch is memory that one app's turn leaves for the next one's.
@@ -70,14 +71,20 @@ type scratch struct {
 	servers   []view
 	proposals []proposal
 	nodes     []sizing.Node
+	single    [1]InstanceObs
+	fronts    []front
+	seen      []ProxyServerObs
 }
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
 type view struct {
-	p       *ServerPolicy
-	o       *ServerObs
-	m       ServerMemory
-	met     bool
+	p   *ServerPolicy
+	o   *ServerObs
+	m   ServerMemory
+	met bool
+	// fronts are the server on each HAProxy instance of the app.
+	fronts []front
+	// foreign: a human holds the server wherever it is known.
 	foreign bool
 	// stays: it is leaving, but nginx keeps it in this turn.
 	stays bool
@@ -93,6 +100,7 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 			t.nodes[n.Name] = true
 		}
 	}
+	t.askProxies()
 	t.meet()
 	t.holds()
 	t.operatorHold()
@@ -154,6 +162,7 @@ func (t *turn) keep() {
 	same, met := old != nil, 0
 	for i := range t.servers {
 		if v := &t.servers[i]; v.met {
+			v.remember()
 			met++
 			was, known := old[v.p.Name]
 			same = same && known && was == v.m
@@ -178,14 +187,20 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
 	t.servers = t.space.servers[:0]
+	t.roomForFronts()
 	for i := range t.p.Servers {
 		sp := &t.p.Servers[i]
 		v := view{p: sp, o: t.seen(i, sp.Name)}
 		v.m, v.met = t.m.Servers[sp.Name]
+		v.fronts = t.fronts(i, &v)
 		if !v.met {
 			t.firstSight(&v)
-		} else {
-			t.recognise(&v)
+		}
+		if v.met {
+			for k := range v.fronts {
+				t.recognise(&v, &v.fronts[k])
+			}
+			v.sum()
 		}
 		t.servers = append(t.servers, v)
 	}
@@ -212,10 +227,13 @@ func (t *turn) firstSight(v *view) {
 	serving := false
 	switch {
 	case t.p.Proxied:
-		if !v.o.Proxy.Known {
+		// One instance of several that cannot be read is waited for, but not for ever.
+		if !v.known() || !v.allSeen() && t.now.Sub(t.m.Since) < t.p.StartDeadline {
 			return
 		}
-		serving = v.o.Proxy.Admin == AdminReady && v.o.Proxy.Weight > 0
+		for i := range v.fronts {
+			serving = serving || v.fronts[i].o.Admin == AdminReady && v.fronts[i].o.Weight > 0
+		}
 	case t.p.Web:
 		serving = t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
 	default:
@@ -226,9 +244,12 @@ func (t *turn) firstSight(v *view) {
 		serving = v.o.Pool.Ready > 0
 	}
 	v.met = true
-	v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}
+	v.m = ServerMemory{Serve: serving, Life: Life{Phase: PhaseParked, Since: t.now}}
 	if serving {
-		v.m.Phase, v.m.Step = PhaseServing, len(t.p.Ramp)
+		v.m.Phase, v.m.Step = PhaseServing, t.rampEnd()
+	}
+	for i := range v.fronts {
+		v.fronts[i].m = Life{}
 	}
 	switch {
 	case v.p.AlwaysUp || v.p.Initial == "up":
@@ -243,7 +264,6 @@ func (t *turn) firstSight(v *view) {
 	if v.m.Serve != serving {
 		t.reason(CodeInitial, v.p.Name, nil, "%s is to be %s from the start (initial state or always_up) and is %s now", v.p.Name, updown(v.m.Serve), updown(serving))
 	}
-	t.recognise(v)
 }
 
 func updown(up bool) string {
@@ -251,57 +271,6 @@ func updown(up bool) string {
 		return "up"
 	}
 	return "down"
-}
-
-// recognise marks servers that a human holds, accepts servers that a human put into service, and remembers the HAProxy
-// process on which the state is ours.
-func (t *turn) recognise(v *view) {
-	ps := v.o.Proxy
-	if !t.p.Proxied || !ps.Known {
-		v.foreign = v.m.Phase == PhaseForeign
-		return
-	}
-	sameProcess := v.m.Process == t.o.Proxy.Process
-	switch ps.Admin {
-	case AdminMaint:
-		// Our parked servers have weight 0. A weight together with `disabled` in the configuration of a fresh process is
-		// nobody's order either, unless a human had put it there before the restart.
-		v.foreign = ps.Weight > 0 && (sameProcess || !ps.FromConfig || v.m.Phase == PhaseForeign)
-	case AdminDrain:
-		v.foreign = v.m.Phase != PhaseChecking && v.m.Phase != PhaseDraining && v.m.Phase != PhaseParking
-	default:
-		if sameProcess && ps.Weight > 0 && !v.m.Serve && (v.m.Phase == PhaseParked || v.m.Phase == PhaseForeign) {
-			v.m.Serve, v.m.Workers = true, max(v.p.MinWorkers, min(v.p.MaxWorkers, v.o.Pool.Ready))
-			t.reason(CodeInitial, v.p.Name, nil, "%s was put into service by someone else and counts as active from now on", v.p.Name)
-		}
-	}
-	was := v.m.Phase == PhaseForeign
-	switch {
-	case v.foreign && !was:
-		v.m.Phase, v.m.Since = PhaseForeign, t.now
-		t.reason(CodeForeign, v.p.Name, map[string]float64{"weight": float64(ps.Weight)}, "%s is in %s with weight %d, which tidegate did not order: a human holds it, it is left alone and not counted", v.p.Name, ps.Admin, ps.Weight)
-	case was && !v.foreign:
-		v.m.Phase, v.m.Since = PhaseParked, t.now
-		if ps.Admin == AdminReady {
-			v.m.Phase, v.m.Step, v.m.Weight, v.m.Seen = PhaseServing, len(t.p.Ramp), ps.Weight, true
-		}
-		t.reason(CodeForeignOver, v.p.Name, nil, "%s is no longer held by a human", v.p.Name)
-	}
-	if ps.Admin != AdminMaint || ps.Weight == 0 || v.foreign {
-		// A server that is `disabled` in the configuration and ready all the same has its state from HAProxy's state file, and
-		// with it the weight that a human gave it.
-		if !sameProcess && !v.foreign && !(v.m.Human && ps.FromConfig && ps.Admin == AdminReady) {
-			v.m.Seen, v.m.Human = false, false
-		}
-		if sameProcess || !t.restoring(v) {
-			v.m.Process = t.o.Proxy.Process
-		}
-	}
-}
-
-// restoring tells that the server was in service by our memory when HAProxy lost its run-time state.
-func (t *turn) restoring(v *view) bool {
-	return v.m.Serve && v.m.Phase.InService() && v.m.Process != "" && v.m.Process != t.o.Proxy.Process && v.o.Proxy.Admin == AdminMaint
 }
 
 // holds decides whether this turn's data may shrink anything, and reports when that changes.
@@ -321,8 +290,11 @@ func (t *turn) dataProblem() (Code, string) {
 	if t.problem != "" {
 		return CodeHoldSelf, t.problem
 	}
-	if t.p.Proxied && !t.o.Proxy.Known {
+	if t.p.Proxied && !t.proxies.all.Known {
 		return CodeHoldNoData, "HAProxy's state cannot be read"
+	}
+	if len(t.proxies.silent) > 0 {
+		return CodeHoldNoData, fmt.Sprintf("HAProxy's state cannot be read on %s, which may still send requests", names(t.proxies.silent))
 	}
 	if t.p.Strategy == Latency && !t.o.Traffic.Known {
 		return CodeHoldNoData, "no timing comes from HAProxy's SPOE filter"
@@ -341,7 +313,7 @@ func (t *turn) dataProblem() (Code, string) {
 		}
 		managed = managed || v.o.Pool.BusyKnown
 		busy += v.o.Pool.Busy
-		running += v.o.Proxy.Current
+		running += v.current()
 	}
 	if managed && busy == 0 && running > 2 {
 		return CodeHoldZero, fmt.Sprintf("no worker is reported busy while HAProxy has %d requests running", running)
@@ -378,9 +350,23 @@ func (t *turn) floor() {
 	}
 }
 
-// down tells that a server in service gets no traffic, because HAProxy finds it unhealthy.
+// down tells that a server in service gets no traffic, because HAProxy finds it unhealthy, on every instance that is known.
 func (t *turn) down(v *view) bool {
-	return t.p.Proxied && v.o.Proxy.Known && v.m.Phase.InService() && v.o.Proxy.Admin == AdminReady && !v.o.Proxy.Up
+	if !v.m.Phase.InService() {
+		return false
+	}
+	down := false
+	for i := range v.fronts {
+		f := &v.fronts[i]
+		if !f.o.Known || f.o.Admin != AdminReady {
+			continue
+		}
+		if f.o.Up {
+			return false
+		}
+		down = true
+	}
+	return down
 }
 
 // want makes a server a serving one, with all its workers until the strategy says otherwise.

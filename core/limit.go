@@ -22,12 +22,7 @@ const minute = time.Minute
 //   - anything leaving within a minute of the app's first sight: what left before is not known then.
 func (t *turn) limit(proposals []proposal) []Action {
 	t.m.Out = slices.DeleteFunc(t.m.Out, func(o OutPoint) bool { return t.now.Sub(o.At) >= minute })
-	l := limiter{t: t, surplus: t.surplus()}
-	for i := range t.servers {
-		if v := &t.servers[i]; l.stays(v) {
-			l.serving++
-		}
-	}
+	l := limiter{t: t, surplus: t.surplus(), left: map[*view]bool{}}
 	// nginx may take its time: what it still has leaves when it follows, so that has to be in order then.
 	for i := range t.servers {
 		if v := &t.servers[i]; t.p.Web && !v.foreign && v.m.Phase == PhaseLeaving && !v.m.Serve && t.inWeb(v) {
@@ -35,47 +30,74 @@ func (t *turn) limit(proposals []proposal) []Action {
 		}
 	}
 	var actions []Action
-	for _, pr := range proposals {
+	for i := range proposals {
+		pr := &proposals[i]
 		v := &t.servers[pr.index]
-		w := whole
-		if !pr.leaves && takesOut(v, pr.steps) {
-			pr.leaves, pr.out = true, t.weightOf(v)
-			if v.m.Phase == PhaseLeaving {
-				w = wholeAgain
-			}
+		if pr.leaves && !l.passes(v, pr.out, whole) {
+			pr.stay(v)
 		}
-		if pr.leaves && !l.passes(v, pr.out, w) {
-			continue
-		}
-		v.m = pr.next
-		for _, s := range pr.steps {
-			if s.out == 0 || l.passes(v, s.out, workers) {
-				actions = append(actions, s.Action)
-			}
-		}
+		l.takeOut(v, pr)
+		v.commit(pr)
+		actions = l.steps(actions, v, pr)
 	}
 	t.m.Limited = l.limited
 	return inOrder(actions)
+}
+
+// takeOut weighs the end of the traffic from HAProxy to a server that has been let go: on each instance by itself.
+func (l *limiter) takeOut(v *view, pr *proposal) {
+	for k := range v.fronts {
+		f := &v.fronts[k]
+		ends := func(s step) bool {
+			return s.Proxy == f.at.Name && (s.Kind == Drain || s.Kind == Park || s.Kind == Enter)
+		}
+		if !f.o.Known || f.o.Admin != AdminReady || !slices.ContainsFunc(pr.steps, ends) {
+			continue
+		}
+		w := whole
+		if f.m.Phase == PhaseLeaving || l.left[v] {
+			w = wholeAgain
+		}
+		if l.passes(v, l.t.weightOf(v), w) {
+			continue
+		}
+		f.next = f.m
+		pr.steps = slices.DeleteFunc(pr.steps, ends)
+	}
+}
+
+// steps appends the actions of a proposal that may be taken now.
+func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
+	last := true
+	for _, s := range pr.steps {
+		switch {
+		case s.out > 0 && s.booked:
+			last = l.passes(v, s.out, workersAgain)
+		case s.out > 0:
+			last = l.passes(v, s.out, workers)
+		case !s.with:
+			actions = append(actions, s.Action)
+			continue
+		}
+		if last {
+			actions = append(actions, s.Action)
+		}
+	}
+	return actions
 }
 
 // what leaves.
 type what int
 
 const (
-	// workers of a server that stays.
+	// workers of a server that stays; workersAgain: HAProxy has been told of it, and now the agent is.
 	workers what = iota
-	// whole: a server with all its workers.
+	workersAgain
+	// whole: a server with all its workers. wholeAgain: it has been let go, and now nginx or HAProxy follows. What follows may do
+	// so much later, and counts from then on.
 	whole
-	// wholeAgain: a server that has been let go, and now nginx or HAProxy follows, maybe much later. It counts from then on.
 	wholeAgain
 )
-
-// takesOut tells whether steps end the traffic to a server that HAProxy sends requests to.
-func takesOut(v *view, steps []step) bool {
-	return v.o.Proxy.Known && v.o.Proxy.Admin == AdminReady && slices.ContainsFunc(steps, func(s step) bool {
-		return s.Kind == Drain || s.Kind == Park || s.Kind == Enter
-	})
-}
 
 // inWeb tells whether nginx may send requests to a server.
 func (t *turn) inWeb(v *view) bool { return !t.o.Web.Known || t.o.Web.Weights[v.p.Name] > 0 }
@@ -83,49 +105,73 @@ func (t *turn) inWeb(v *view) bool { return !t.o.Web.Known || t.o.Web.Weights[v.
 // ready tells whether a server takes requests now, as HAProxy and its agent say; without HAProxy, nginx' verified file; without
 // both, as far as we have let it.
 func (t *turn) ready(v *view) bool {
-	ps := &v.o.Proxy
 	switch {
 	case v.foreign || v.p.Managed && (!v.o.Pool.Known || v.o.Pool.Ready == 0):
 		return false
 	case t.p.Proxied:
-		return ps.Known && ps.Admin == AdminReady && ps.Up && ps.Weight > 0
+		return slices.ContainsFunc(v.fronts, front.ready)
 	case t.p.Web:
 		return t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
 	}
 	return v.m.Phase.InService()
 }
 
+// ready tells whether the instance sends requests to the server.
+func (f front) ready() bool {
+	return !f.foreign && f.o.Known && f.o.Admin == AdminReady && f.o.Up && f.o.Weight > 0
+}
+
 // limiter is the account of one turn. What has left within the last minute stands in the memory.
 type limiter struct {
 	t *turn
-	// serving counts the servers that take requests and are to stay.
-	serving int
+	// left are the servers that leave in this turn, or an instance of which does.
+	left map[*view]bool
 	// surplus is how many more workers are ready on the servers that stay than are wanted.
 	surplus float64
 	limited bool
 }
 
-func (l *limiter) stays(v *view) bool {
-	return v.m.Serve && v.m.Phase.InService() && l.t.ready(v)
+// others is how many other servers that stay take requests: where there are several HAProxy instances, on the one of those it
+// leaves where they are fewest.
+func (l *limiter) others(than *view) int {
+	t := l.t
+	count := func(k int) int {
+		n := 0
+		for i := range t.servers {
+			v := &t.servers[i]
+			if v != than && !l.left[v] && v.m.Serve && v.m.Phase.InService() && t.ready(v) && (k < 0 || v.fronts[k].ready()) {
+				n++
+			}
+		}
+		return n
+	}
+	least := -1
+	for k := range than.fronts {
+		if than.fronts[k].ready() {
+			if n := count(k); least < 0 || n < least {
+				least = n
+			}
+		}
+	}
+	if least < 0 {
+		return count(-1)
+	}
+	return least
 }
 
 // passes tells whether an amount of capacity may leave now, and books it.
 func (l *limiter) passes(v *view, out float64, w what) bool {
-	t, leaves := l.t, w != workers
+	t, leaves := l.t, w == whole || w == wholeAgain
 	if t.hold != "" || leaves && l.surplus < 0 || !leaves && out > l.surplus {
 		return false
 	}
 	rest, before := t.m.Out, OutPoint{}
-	if w == wholeAgain {
+	if w == workersAgain || w == wholeAgain {
 		// Workers that it has lost on its own since then do not make less of what left.
-		rest, before = withoutLast(t.m.Out, v.p.Name)
+		rest, before = withoutLast(t.m.Out, v.p.Name, leaves)
 		out = max(out, before.Amount)
 	}
-	a := t.account(rest)
-	others := l.serving
-	if l.stays(v) {
-		others--
-	}
+	a, others := t.account(rest), l.others(v)
 	if why := l.refuse(a, others, out, leaves); why != "" {
 		if !t.m.Limited && !l.limited {
 			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(a.gone), "capacity": round2(a.before), "max_out": t.p.MaxOut, "serving": float64(others)}, "%s is held back: %s", v.p.Name, why)
@@ -134,7 +180,7 @@ func (l *limiter) passes(v *view, out float64, w what) bool {
 		return false
 	}
 	if leaves {
-		l.serving = others
+		l.left[v] = true
 	} else {
 		l.surplus -= out
 	}
@@ -146,10 +192,10 @@ func (l *limiter) passes(v *view, out float64, w what) bool {
 	return true
 }
 
-// withoutLast takes out the last time that the server left.
-func withoutLast(out []OutPoint, server string) ([]OutPoint, OutPoint) {
+// withoutLast takes out the last time that the server, or workers of it, left.
+func withoutLast(out []OutPoint, server string, whole bool) ([]OutPoint, OutPoint) {
 	for i := len(out) - 1; i >= 0; i-- {
-		if out[i].Whole && out[i].Server == server {
+		if out[i].Whole == whole && out[i].Server == server {
 			return slices.Concat(out[:i], out[i+1:]), out[i]
 		}
 	}
@@ -224,7 +270,7 @@ func inOrder(actions []Action) []Action {
 	out := make([]Action, 0, len(actions))
 	for _, shrink := range []bool{false, true} {
 		for _, a := range actions {
-			if (a.Kind == Drain || a.Kind == Park) == shrink {
+			if (a.Kind == Drain || a.Kind == Park || a.Kind == Cut || a.Kind == Delete) == shrink {
 				out = append(out, a)
 			}
 		}

@@ -72,26 +72,74 @@ const (
 // InService tells whether a server in this phase takes new requests.
 func (p Phase) InService() bool { return p == PhaseRamping || p == PhaseServing }
 
-// ServerMemory is the memory of one server.
-type ServerMemory struct {
-	// Serve and Workers are the target.
-	Serve   bool      `json:"serve"`
-	Workers int       `json:"workers"`
-	Phase   Phase     `json:"phase"`
-	Since   time.Time `json:"since"`
+// Life is where a server stands and since when, and what that depends on. With one HAProxy instance, or none, a server has one
+// life; with several, one on each.
+type Life struct {
+	Phase Phase     `json:"phase"`
+	Since time.Time `json:"since"`
 	// Process is the HAProxy process on which the server's state is known to be ours or accepted.
 	Process string `json:"process,omitempty"`
 	// Empty counts observations in a row without a running request while draining.
-	Empty int `json:"empty,omitempty"`
+	Empty int16 `json:"empty,omitempty"`
+	// HumanWeight is the weight that someone else has set, while Human.
+	HumanWeight int16 `json:"human_weight,omitempty"`
+	// Late: it was still not empty at the drain deadline.
+	Late bool `json:"late,omitempty"`
 	// Step is the next index into the ramp.
-	Step int `json:"step,omitempty"`
+	Step int16 `json:"step,omitempty"`
 	// Weight is the HAProxy weight ordered last; Seen tells that HAProxy has reported it since; Human that someone else
 	// changed it after that, which we then leave alone.
 	Weight int  `json:"weight"`
 	Seen   bool `json:"seen,omitempty"`
 	Human  bool `json:"human,omitempty"`
+	// MaxConn, MaxSeen and MaxHuman are the same of HAProxy's maxconn, 0 when none was ordered.
+	MaxSeen  bool  `json:"maxconn_seen,omitempty"`
+	MaxHuman bool  `json:"maxconn_human,omitempty"`
+	MaxConn  int32 `json:"maxconn,omitempty"`
+}
+
+// to moves to a phase and notes since when.
+func (l *Life) to(phase Phase, now time.Time) {
+	if l.Phase != phase {
+		l.Phase, l.Since = phase, now
+	}
+}
+
+// ServerMemory is the memory of one server. Up to 128 bytes of it stand in a map's own place; a larger one is an allocation for
+// each server whenever one of them changes.
+type ServerMemory struct {
+	// Serve and Workers are the target.
+	Serve   bool `json:"serve"`
+	Workers int  `json:"workers"`
+	// Life is the server's. With several HAProxy instances only Phase and Since mean something: of the life nearest to service.
+	Life
 	// FailedAt is when the last warm-up failed.
 	FailedAt time.Time `json:"failed_at,omitzero"`
+	// Proxies are the lives on several HAProxy instances; nil with one. What it points to is never changed, so that equal
+	// memories can be told by comparing them.
+	Proxies *ProxyLives `json:"proxies,omitempty"`
+}
+
+// ProxyLives are a server's lives on several HAProxy instances.
+type ProxyLives []ProxyLife
+
+// ProxyLife is a server's life on one of several HAProxy instances.
+type ProxyLife struct {
+	Name string `json:"name"`
+	Life
+}
+
+// On is the server's life on a HAProxy instance, by its name; with one instance the name does not matter.
+func (m ServerMemory) On(name string) Life {
+	if m.Proxies == nil {
+		return m.Life
+	}
+	for _, p := range *m.Proxies {
+		if p.Name == name {
+			return p.Life
+		}
+	}
+	return Life{}
 }
 
 // clone copies a memory, so that Decide never changes its argument. The servers are copied when they change (turn.keep).

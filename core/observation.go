@@ -18,11 +18,14 @@ type Observation struct {
 
 // AppObs is what was seen of one app.
 type AppObs struct {
-	Name    string      `json:"name"`
-	Traffic TrafficObs  `json:"traffic"`
-	Proxy   ProxyObs    `json:"proxy"`
-	Web     WebObs      `json:"web"`
-	Servers []ServerObs `json:"servers"`
+	Name    string     `json:"name"`
+	Traffic TrafficObs `json:"traffic"`
+	// Proxy is the app's HAProxy. Proxies are the instances of an app that is on several; then Proxy, and Proxy of each server,
+	// mean nothing.
+	Proxy   ProxyObs      `json:"proxy"`
+	Proxies []InstanceObs `json:"proxies,omitempty"`
+	Web     WebObs        `json:"web"`
+	Servers []ServerObs   `json:"servers"`
 	// Backlog is the message queue that the app's workers consume, if there is one.
 	Backlog *sizing.Backlog `json:"backlog,omitempty"`
 	// Orders are all holds, pins and reservations in force or to come.
@@ -65,11 +68,20 @@ type TrafficObs struct {
 // ProxyObs is the backend as HAProxy reports it now.
 type ProxyObs struct {
 	Known bool `json:"known"`
+	// Gone: not Known because no process listens, so that no request comes from there. Otherwise HAProxy may still be at work.
+	Gone bool `json:"gone,omitempty"`
 	// Process identifies the HAProxy worker process: another value means that all run-time state was lost.
 	Process string `json:"process"`
 	// Current is requests in service or queued, Queued those waiting in HAProxy.
 	Current int `json:"current"`
 	Queued  int `json:"queued"`
+}
+
+// InstanceObs is the backend, with its servers by name, as one of several HAProxy instances reports it now.
+type InstanceObs struct {
+	Name string `json:"name"`
+	ProxyObs
+	Servers map[string]ProxyServerObs `json:"servers,omitempty"`
 }
 
 // WebObs is the nginx upstream as the verified include file says: weight by server, 0 for down.
@@ -109,6 +121,10 @@ type ProxyServerObs struct {
 	Weight  int `json:"weight"`
 	Current int `json:"current"`
 	Queued  int `json:"queued"`
+	// MaxConn is how many requests it is given at once, 0 for no limit. Address is where HAProxy has it, "10.0.0.1:8000", ""
+	// for nowhere or a unix socket.
+	MaxConn int    `json:"maxconn,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 // PoolObs is the app's workers on the server's node as its agent reports them.

@@ -59,14 +59,25 @@ const (
 	Drain ActionKind = "drain"
 	// Park is weight 0, state maint. The weight 0 marks the maintenance as ours.
 	Park ActionKind = "park"
+	// SetMaxConn is maxconn Value.
+	SetMaxConn ActionKind = "set_maxconn"
+	// SetAddress is the address of the policy, for a server in maintenance without requests.
+	SetAddress ActionKind = "set_address"
+	// Cut ends all sessions that are left on a server in maintenance.
+	Cut ActionKind = "cut"
+	// Add adds the server, parked; Delete deletes it.
+	Add    ActionKind = "add"
+	Delete ActionKind = "delete"
 )
 
 // Action is one step for one server.
 type Action struct {
-	App    string     `json:"app"`
-	Server string     `json:"server"`
-	Kind   ActionKind `json:"kind"`
-	Value  int        `json:"value,omitempty"`
+	App    string `json:"app"`
+	Server string `json:"server"`
+	// Proxy is the HAProxy instance that the step is for, of several; "" with one, and for steps that are for none.
+	Proxy string     `json:"proxy,omitempty"`
+	Kind  ActionKind `json:"kind"`
+	Value int        `json:"value,omitempty"`
 	// Why is the step's cause for a person.
 	Why string `json:"why"`
 }
@@ -94,6 +105,8 @@ const (
 	CodeForeign     Code = "foreign"      // a human holds the server
 	CodeForeignOver Code = "foreign_over" // the human let it go
 	CodeRestored    Code = "restored"     // HAProxy lost its run-time state; the wanted state is applied again
+	CodeDrainLate   Code = "drain_late"   // a server still has requests at its drain deadline
+	CodeAddress     Code = "address"      // HAProxy has a server elsewhere than the policy
 	CodeLimited     Code = "limited"      // the blast-radius limiter held a step back
 )
 

@@ -52,6 +52,12 @@ type AppPolicy struct {
 	Ramp []int `json:"ramp"`
 	// DrainDeadline ends the wait for a draining server to become empty; 0 waits for ever. MAINT itself cuts no request.
 	DrainDeadline time.Duration `json:"drain_deadline"`
+	// DrainThen says what becomes of a server that still has requests at the drain deadline; "" is ThenPark.
+	DrainThen DrainThen `json:"drain_then,omitempty"`
+	// MaxConnPerWorker makes HAProxy's maxconn of a server that many requests for each ready worker; 0 leaves maxconn alone.
+	MaxConnPerWorker int `json:"maxconn_per_worker,omitempty"`
+	// Dynamic: servers that HAProxy lacks are added to it, and those added are deleted when they leave the policy.
+	Dynamic bool `json:"dynamic,omitempty"`
 	// StartDeadline ends the wait for all wanted workers of a starting server: with at least one ready it goes on.
 	StartDeadline time.Duration `json:"start_deadline"`
 	// RetryAfter is how long a server is left alone after a failed warm-up.
@@ -61,6 +67,17 @@ type AppPolicy struct {
 	// ErrorStorm: above this share of errors among recent completions nothing shrinks, 0..1.
 	ErrorStorm float64 `json:"error_storm"`
 }
+
+// DrainThen is what becomes of a server that still has requests at its drain deadline.
+type DrainThen string
+
+// ThenPark puts it into maintenance, where running requests may end and sticky clients go elsewhere. ThenWait drains on until
+// it is empty. ThenCut is maintenance, and the end of all sessions that are left.
+const (
+	ThenPark DrainThen = "park"
+	ThenWait DrainThen = "wait"
+	ThenCut  DrainThen = "cut"
+)
 
 // ServerPolicy is one server of an app: HAProxy's name for app-on-node.
 type ServerPolicy struct {
@@ -72,7 +89,9 @@ type ServerPolicy struct {
 	// Managed: a node agent steers its workers, between MinWorkers and MaxWorkers in service and ParkedWorkers when parked.
 	Managed bool `json:"managed"`
 	// Node is the machine it runs on, "" when nobody said.
-	Node          string `json:"node,omitempty"`
+	Node string `json:"node,omitempty"`
+	// Address is where HAProxy has to have the server, "10.0.0.1:8000"; "" leaves that to HAProxy's configuration.
+	Address       string `json:"address,omitempty"`
 	MinWorkers    int    `json:"min_workers"`
 	MaxWorkers    int    `json:"max_workers"`
 	ParkedWorkers int    `json:"parked_workers"`

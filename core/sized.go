@@ -33,8 +33,8 @@ func (t *turn) sizingObs() sizing.Observation {
 		Now: t.now, Bad: t.hold, Traffic: t.o.Traffic.Known, Seconds: t.o.Traffic.Seconds,
 		InFlight: float64(t.o.Traffic.InFlight), Queued: float64(t.o.Traffic.Queued), Backlog: t.o.Backlog, Orders: t.o.Orders,
 	}
-	if t.o.Proxy.Known {
-		o.InFlight, o.Queued = float64(t.o.Proxy.Current), float64(t.o.Proxy.Queued)
+	if all := &t.proxies.all; all.Known {
+		o.InFlight, o.Queued = float64(all.Current), float64(all.Queued)
 	}
 	o.Nodes = t.space.nodes[:0]
 	for i := range t.servers {

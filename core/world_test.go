@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ type world struct {
 	web     map[string]int
 	webOK   bool
 	servers map[string]*fakeServer
+	// lbs are several HAProxy instances; then HAProxy's side of servers means nothing.
+	lbs []*fakeLB
 	// log is every action in order, "kind server value".
 	log     []Action
 	reasons []Reason
@@ -45,6 +48,68 @@ type fakeServer struct {
 	busy       float64
 	warm       WarmState
 	warmFails  bool
+	maxconn    int
+	address    string
+	missing    bool
+}
+
+// fakeLB is one of several HAProxy instances.
+type fakeLB struct {
+	name, process string
+	// silent: it does not answer. gone: nobody listens.
+	silent, gone bool
+	servers      map[string]*fakeServer
+}
+
+// restart gives it a new process, with all servers as its configuration has them: disabled, with a weight.
+func (b *fakeLB) restart(process string) {
+	b.process, b.silent, b.gone = process, false, false
+	for _, f := range b.servers {
+		f.admin, f.fromConfig, f.weight, f.up, f.current = AdminMaint, true, 100, false, 0
+	}
+}
+
+// on puts the world's servers behind several instances, each in the state that the world has it in.
+func (w *world) on(names ...string) *world {
+	for i, name := range names {
+		b := &fakeLB{name: name, process: fmt.Sprint(i+1, ":1"), servers: map[string]*fakeServer{}}
+		for server, f := range w.servers {
+			c := *f
+			b.servers[server] = &c
+		}
+		w.lbs = append(w.lbs, b)
+	}
+	return w
+}
+
+func (w *world) lb(name string) *fakeLB {
+	for _, b := range w.lbs {
+		if b.name == name {
+			return b
+		}
+	}
+	return nil
+}
+
+func (f *fakeServer) seen() ProxyServerObs {
+	return ProxyServerObs{Known: !f.missing, MaxConn: f.maxconn, Address: f.address, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
+}
+
+// proxies is what several instances say.
+func (w *world) proxies() []InstanceObs {
+	var out []InstanceObs
+	for _, b := range w.lbs {
+		o := InstanceObs{Name: b.name, ProxyObs: ProxyObs{Known: !b.silent && !b.gone, Gone: b.gone}}
+		if o.Known {
+			o.Process, o.Servers = b.process, map[string]ProxyServerObs{}
+			for name, f := range b.servers {
+				o.Servers[name] = f.seen()
+				o.Current += f.current
+			}
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 func newWorld(t *testing.T, p AppPolicy) *world {
@@ -67,8 +132,8 @@ func (w *world) serving(name string, workers int) *fakeServer {
 }
 
 func (w *world) observe() Observation {
-	o := AppObs{Name: w.p.Name, Traffic: w.traffic, Orders: w.orders}
-	if w.p.Proxied && w.proxyOK {
+	o := AppObs{Name: w.p.Name, Traffic: w.traffic, Orders: w.orders, Proxies: w.proxies()}
+	if w.p.Proxied && w.proxyOK && len(w.lbs) == 0 {
 		o.Proxy = ProxyObs{Known: true, Process: w.process, Queued: w.queued}
 	}
 	if w.p.Web && w.webOK {
@@ -81,7 +146,7 @@ func (w *world) observe() Observation {
 		f := w.servers[sp.Name]
 		so := ServerObs{Name: sp.Name, Warm: f.warm}
 		if o.Proxy.Known {
-			so.Proxy = ProxyServerObs{Known: true, Admin: f.admin, FromConfig: f.fromConfig, Up: f.up && f.admin != AdminMaint, Checked: f.checked, Weight: f.weight, Current: f.current}
+			so.Proxy = f.seen()
 			o.Proxy.Current += f.current
 		}
 		if sp.Managed && f.agentOK {
@@ -99,7 +164,7 @@ func (w *world) turn() AppPlan {
 	w.m = m
 	w.last = plan.Apps[0]
 	w.reasons = append(w.reasons, w.last.Reasons...)
-	for _, f := range w.servers {
+	for name, f := range w.servers {
 		if f.warm == WarmRunning {
 			f.warm = WarmOK
 			if f.warmFails {
@@ -108,6 +173,11 @@ func (w *world) turn() AppPlan {
 		}
 		if f.admin == AdminDrain {
 			f.up = true
+		}
+		for _, b := range w.lbs {
+			if b.servers[name].admin == AdminDrain {
+				b.servers[name].up = true
+			}
 		}
 		switch {
 		case f.target > f.ready:
@@ -131,6 +201,12 @@ func (w *world) turn() AppPlan {
 func (w *world) do(a Action) {
 	w.log = append(w.log, a)
 	f := w.servers[a.Server]
+	if b := w.lb(a.Proxy); b != nil {
+		if b.silent || b.gone {
+			w.t.Errorf("%s of %s was ordered from %s, which does not answer", a.Kind, a.Server, a.Proxy)
+		}
+		f = b.servers[a.Server]
+	}
 	if w.deaf && a.Kind != SetWorkers && a.Kind != Warm {
 		return
 	}
@@ -145,6 +221,16 @@ func (w *world) do(a Action) {
 		f.weight, f.admin, f.up = a.Value, AdminReady, true
 	case SetWeight:
 		f.weight = a.Value
+	case SetMaxConn:
+		f.maxconn = a.Value
+	case SetAddress:
+		f.address = w.address(a.Server)
+	case Add:
+		f.missing, f.weight, f.admin, f.up, f.address = false, 0, AdminMaint, false, w.address(a.Server)
+	case Delete:
+		f.missing = true
+	case Cut:
+		f.current = 0
 	case Drain:
 		f.admin = AdminDrain
 	case Park:
@@ -218,4 +304,14 @@ func managed(name string) ServerPolicy {
 	s := server(name)
 	s.Managed = true
 	return s
+}
+
+// address is where the policy has a server.
+func (w *world) address(name string) string {
+	for _, sp := range w.p.Servers {
+		if sp.Name == name {
+			return sp.Address
+		}
+	}
+	return ""
 }

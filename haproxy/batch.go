@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ const preamble = "set severity-output number;show info"
 type call struct {
 	text string
 	take func(*turn, []byte) error
+	// last: it must be the last of its line, because 2.6 does not end all of its answers with an empty line.
+	last bool
 }
 
 // turn collects the answers of one or several lines.
@@ -44,7 +47,7 @@ func changeCalls(cmds []Command) ([]call, error) {
 			errs = append(errs, err)
 			continue
 		}
-		calls = append(calls, call{text, func(t *turn, body []byte) error {
+		calls = append(calls, call{text: text, last: c.Kind == KindDel || c.Kind == KindAdd, take: func(t *turn, body []byte) error {
 			t.replies[i] = append([]byte{}, body...)
 			return nil
 		}})
@@ -57,7 +60,7 @@ func readCalls(backends []string) []call {
 	calls := make([]call, 0, 2*len(backends))
 	for _, b := range backends {
 		calls = append(calls,
-			call{"show servers state " + b, func(t *turn, body []byte) (err error) {
+			call{text: "show servers state " + b, take: func(t *turn, body []byte) (err error) {
 				t.states[b], err = parseServers(body, b)
 				return err
 			}},
@@ -68,7 +71,7 @@ func readCalls(backends []string) []call {
 
 // statCall asks for the load of a backend by name or by number. 6 selects backends (2) and servers (4), -1 all of them.
 func statCall(which, backend string) call {
-	return call{"show stat " + which + " 6 -1", func(t *turn, body []byte) (err error) {
+	return call{text: "show stat " + which + " 6 -1", take: func(t *turn, body []byte) (err error) {
 		t.loads[backend], err = parseStat(body, backend)
 		return err
 	}}
@@ -79,7 +82,8 @@ func splitCalls(calls []call) [][]call {
 	lines, size := [][]call{nil}, len(preamble)+1
 	for _, c := range calls {
 		last := len(lines) - 1
-		if need := 1 + len(c.text); size+need > maxLine && len(lines[last]) > 0 {
+		n := len(lines[last])
+		if n > 0 && (lines[last][n-1].last || size+1+len(c.text) > maxLine) {
 			lines, size, last = append(lines, nil), len(preamble)+1, last+1
 		}
 		lines[last] = append(lines[last], c)
@@ -112,7 +116,13 @@ func (t *turn) decode(calls []call, text []byte) error {
 	}
 	bodies := make([][]byte, len(calls))
 	for i, c := range calls {
-		if bodies[i], rest, ok = nextReply(rest); !ok {
+		if c.last {
+			// Both "message\n" and "message\n\n" come, by version.
+			bodies[i], rest, ok = rest, nil, bytes.HasSuffix(rest, []byte("\n"))
+		} else {
+			bodies[i], rest, ok = nextReply(rest)
+		}
+		if !ok {
 			return fmt.Errorf("the answer ends within command %d of %d (%s)", i+1, len(calls), c.text)
 		}
 	}

@@ -23,6 +23,9 @@ const DefaultTimeout = 2 * time.Second
 type Options struct {
 	// Addr is where the stats socket listens: "unix:/path", "abns@name" or "127.0.0.1:port". It needs "level admin".
 	Addr string
+	// Remote allows Addr to be another machine's IP address and port. The runtime API asks for no password there, so whoever
+	// reaches that port commands HAProxy.
+	Remote bool
 	// Timeout bounds each connection, from dialling to the end of the answer; 0 means DefaultTimeout.
 	Timeout time.Duration
 	// Log hears of failures (once, then throttled), of their end, and of a new HAProxy process. Nil means nobody does.
@@ -47,7 +50,7 @@ type Client struct {
 
 // New checks the options; it does not connect.
 func New(o Options) (*Client, error) {
-	t, err := parseAddr(o.Addr)
+	t, err := parseTarget(o.Addr, o.Remote)
 	if err != nil {
 		return nil, err
 	}

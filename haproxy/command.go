@@ -2,10 +2,12 @@ package haproxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
+	"strings"
 )
 
-// Kind says which attribute of a server a command sets.
+// Kind says which attribute of a server a command sets, or that the server comes or goes.
 type Kind string
 
 // The attributes tidegate sets. Each has one owner, named in the configuration.
@@ -14,6 +16,13 @@ const (
 	KindState   Kind = "state"
 	KindHealth  Kind = "health"
 	KindMaxConn Kind = "maxconn"
+	KindAddr    Kind = "addr"
+	// KindCheck is whether configured health checks run; only a server added at run time does not have it on.
+	KindCheck Kind = "check"
+	// KindSessions are the sessions of a server, which can only be ended.
+	KindSessions Kind = "sessions"
+	KindAdd      Kind = "add"
+	KindDel      Kind = "del"
 )
 
 // Values of state and health commands. They are exclusive: drain leaves maintenance, ready leaves both.
@@ -31,19 +40,23 @@ const (
 	MaxWeight = 256
 	// maxMaxConn is far above any real limit; HAProxy would wrap larger numbers silently.
 	maxMaxConn = 1_000_000
-	// maxName keeps one command far below the length of a line.
-	maxName = 128
+	// maxName keeps one command far below the length of a line, and so does maxOptions.
+	maxName    = 128
+	maxOptions = 1000
 )
 
-// Command is one change of one attribute of one server. Make it with SetWeight, SetState, SetHealth or SetMaxConn; Apply
-// refuses a whole batch, before it sends anything, when one of its commands is not valid.
+// Command is one change of one attribute of one server. Make it with SetWeight, SetState, SetHealth, SetMaxConn, SetAddr,
+// EnableHealth, ShutdownSessions, AddServer or DelServer; Apply refuses a whole batch, before it sends anything, when one of its
+// commands is not valid.
 type Command struct {
 	Kind    Kind
 	Backend string
 	Server  string
-	// N is the value of weight and maxconn commands, To that of state and health commands.
+	// N is the value of weight and maxconn commands, To that of state, health, addr and add commands.
 	N  int
 	To string
+	// Options are the words after the address of an add command.
+	Options string
 }
 
 // SetWeight sets a server's absolute weight, 0 to 256. A backend with a static algorithm refuses all but 0 and the initial one.
@@ -66,6 +79,41 @@ func SetHealth(backend, server, to string) Command {
 // SetMaxConn sets how many requests the server is given at once, 0 (no limit) to 1,000,000.
 func SetMaxConn(backend, server string, n int) Command {
 	return Command{Kind: KindMaxConn, Backend: backend, Server: server, N: n}
+}
+
+// SetAddr sets where the server is, "10.0.0.1:8000" or "[::1]:8000". Only on a server in maintenance without requests is it
+// sure that no request goes to the old address any more (2.6 keeps its idle connections to it otherwise). HAProxy 3.0 and later
+// carry it out after they have answered: the read-back of the same call may still show the old address, and a second change of
+// the same server in one batch is lost. Whether it took is seen by the next Observe.
+func SetAddr(backend, server, addr string) Command {
+	return Command{Kind: KindAddr, Backend: backend, Server: server, To: addr}
+}
+
+// EnableHealth starts the health checks of a server that was added with "check"; without it they never run.
+func EnableHealth(backend, server string) Command {
+	return Command{Kind: KindCheck, Backend: backend, Server: server, To: Up}
+}
+
+// ShutdownSessions ends all sessions of a server in the middle of whatever they do. Nothing of it can be read back.
+func ShutdownSessions(backend, server string) Command {
+	return Command{Kind: KindSessions, Backend: backend, Server: server}
+}
+
+// AddServer adds a server at an address, in maintenance, with options as on a server line, such as "check inter 500ms weight
+// 100". It takes nothing from default-server. The backend's algorithm has to be a dynamic one; 2.6 does not take `cookie`. It is
+// gone after a reload.
+func AddServer(backend, server, addr, options string) Command {
+	return Command{Kind: KindAdd, Backend: backend, Server: server, To: addr, Options: strings.Join(strings.Fields(options), " ")}
+}
+
+// DelServer removes a server, one of the configuration too. ErrBusy while it is not in maintenance or has connections.
+func DelServer(backend, server string) Command {
+	return Command{Kind: KindDel, Backend: backend, Server: server}
+}
+
+// CheckOptions says in one sentence why AddServer would refuse the options, nil when it would not.
+func CheckOptions(options string) error {
+	return AddServer("backend", "server", "127.0.0.1:1", options).Check()
 }
 
 // String is for a person: "set server web/s1 weight 10". It is not what goes over the wire when the command is not valid.
@@ -114,7 +162,65 @@ func (c Command) wire() (string, error) {
 		}
 		return "", fail(ErrInvalid, nil, "health %.40q for %s: it is up or down", c.To, path)
 	}
-	return "", fail(ErrInvalid, nil, "command kind %.40q for %s: it is weight, state, health or maxconn", string(c.Kind), path)
+	return c.wireMore(path)
+}
+
+// wireMore is wire for what is not a plain value of the server.
+func (c Command) wireMore(path string) (string, error) {
+	switch c.Kind {
+	case KindAddr:
+		a, err := checkAddr(path, c.To)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("set server %s addr %s port %d", path, a.Addr(), a.Port()), nil
+	case KindCheck:
+		return "enable health " + path, nil
+	case KindSessions:
+		return "shutdown sessions server " + path, nil
+	case KindAdd:
+		a, err := checkAddr(path, c.To)
+		if err != nil {
+			return "", err
+		}
+		if err := checkOptions(path, c.Options); err != nil {
+			return "", err
+		}
+		return strings.TrimSpace("add server " + path + " " + a.String() + " " + c.Options), nil
+	case KindDel:
+		return "del server " + path, nil
+	}
+	return "", fail(ErrInvalid, nil, "command kind %.40q for %s: it is weight, state, health, maxconn, addr, check, sessions, add or del", string(c.Kind), path)
+}
+
+// checkAddr takes an IP address and a port. HAProxy takes a port of 99999 for 34463, and a name for one to be resolved.
+func checkAddr(path, addr string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(addr)
+	if err != nil || a.Port() == 0 || a.Addr().Zone() != "" {
+		return a, fail(ErrInvalid, nil, "address %.80q for %s: it is an IP address and a port from 1 to 65535, such as 10.0.0.1:8000", addr, path)
+	}
+	return a, nil
+}
+
+// checkOptions admits words of characters that mean nothing to HAProxy's command line.
+func checkOptions(path, options string) error {
+	if len(options) > maxOptions {
+		return fail(ErrInvalid, nil, "the options %.40q... for %s have %d characters; %d are allowed", options, path, len(options), maxOptions)
+	}
+	for i := range len(options) {
+		b := options[i]
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', strings.IndexByte(" _.:,/%=()@+*-", b) >= 0:
+		default:
+			return fail(ErrInvalid, nil, "the options %q for %s have the character %q; letters, digits, spaces and _ . : , / %% = ( ) @ + * - are allowed", options, path, options[i:i+1])
+		}
+	}
+	for word := range strings.FieldsSeq(options) {
+		if word == "enabled" {
+			return fail(ErrInvalid, nil, "the options %q for %s say enabled: a new server begins in maintenance", options, path)
+		}
+	}
+	return nil
 }
 
 // checkName admits what HAProxy itself admits in proxy and server names: letters, digits and "_.:-". It is the guard that

@@ -10,7 +10,8 @@ import (
 )
 
 // oneCommand is what may ever go over the wire for a change.
-var oneCommand = regexp.MustCompile(`^set (server [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+ (weight ([0-9]{1,3})|state (ready|drain|maint)|health (up|down))|maxconn server [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+ [0-9]{1,7})$`)
+var oneCommand = regexp.MustCompile(`^(set (server [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+ (weight ([0-9]{1,3})|state (ready|drain|maint)|health (up|down)|addr [0-9a-f.:]+ port [0-9]{1,5})|maxconn server [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+ [0-9]{1,7})` +
+	`|(enable health|shutdown sessions server|del server) [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+|add server [A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+ [0-9a-f.:[\]]+( [A-Za-z0-9 _.:,/%=()@+*-]+)?)$`)
 
 func TestCommandsAsText(t *testing.T) {
 	for _, c := range []struct {
@@ -22,6 +23,13 @@ func TestCommandsAsText(t *testing.T) {
 		{SetState("web.eu", "s-1_a:2", Drain), "set server web.eu/s-1_a:2 state drain"},
 		{SetHealth("web", "s1", Down), "set server web/s1 health down"},
 		{SetMaxConn("web", "s1", 0), "set maxconn server web/s1 0"},
+		{SetAddr("web", "s1", "10.0.0.1:8000"), "set server web/s1 addr 10.0.0.1 port 8000"},
+		{SetAddr("web", "s1", "[2001:db8::1]:8000"), "set server web/s1 addr 2001:db8::1 port 8000"},
+		{EnableHealth("web", "s1"), "enable health web/s1"},
+		{ShutdownSessions("web", "s1"), "shutdown sessions server web/s1"},
+		{AddServer("web", "s1", "[::1]:80", ""), "add server web/s1 [::1]:80"},
+		{AddServer("web", "s1", "10.0.0.1:80", " check  inter\t500ms "), "add server web/s1 10.0.0.1:80 check inter 500ms"},
+		{DelServer("web", "s1"), "del server web/s1"},
 	} {
 		if err := c.cmd.Check(); err != nil || c.cmd.String() != c.want {
 			t.Errorf("%#v: %q, %v; want %q", c.cmd, c.cmd, err, c.want)
@@ -47,23 +55,38 @@ func TestCommandsThatAreRefused(t *testing.T) {
 		"a non-ASCII name": SetWeight("wéb", "s1", 1),
 		"a long name":      SetWeight("web", strings.Repeat("s", maxName+1), 1),
 		"the zero command": {},
-		"an unknown kind":  {Kind: "addr", Backend: "web", Server: "s1"},
+		"an unknown kind":  {Kind: "color", Backend: "web", Server: "s1"},
+		"port 99999":       SetAddr("web", "s1", "10.0.0.1:99999"),
+		"port 0":           SetAddr("web", "s1", "10.0.0.1:0"),
+		"no port":          SetAddr("web", "s1", "10.0.0.1"),
+		"a host name":      SetAddr("web", "s1", "localhost:80"),
+		"a zone":           SetAddr("web", "s1", "[fe80::1%eth0;x]:80"),
+		"add without addr": AddServer("web", "s1", "", "check"),
+		"options with ;":   AddServer("web", "s1", "10.0.0.1:80", "check;del server web/s2"),
+		"options with #":   AddServer("web", "s1", "10.0.0.1:80", "check # x"),
+		"options with <<":  AddServer("web", "s1", "10.0.0.1:80", "check <<"),
+		"long options":     AddServer("web", "s1", "10.0.0.1:80", strings.Repeat("check ", 200)),
+		"enabled":          AddServer("web", "s1", "10.0.0.1:80", "check enabled"),
+		"a newline within": {Kind: KindAdd, Backend: "web", Server: "s1", To: "10.0.0.1:80", Options: "check\ninter 1"},
+		"del with ;":       DelServer("web", "s1;x"),
 	} {
 		if err := c.Check(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: error %v, want ErrInvalid", name, err)
 		}
-		if strings.HasPrefix(c.String(), "set ") {
+		if !strings.HasPrefix(c.String(), "(not valid") {
 			t.Errorf("%s: String looks like a command: %s", name, c)
 		}
 	}
 }
 
 func FuzzCommand(f *testing.F) {
-	f.Add("weight", "web", "s1", 10, "")
-	f.Add("state", "web", "s1;disable server web/s2", 0, "ready")
-	f.Add("state", "web\nset server web/s2 state maint", "s1", 0, "ready;x")
-	f.Fuzz(func(t *testing.T, kind, backend, server string, n int, to string) {
-		c := Command{Kind: Kind(kind), Backend: backend, Server: server, N: n, To: to}
+	f.Add("weight", "web", "s1", 10, "", "")
+	f.Add("state", "web", "s1;disable server web/s2", 0, "ready", "")
+	f.Add("state", "web\nset server web/s2 state maint", "s1", 0, "ready;x", "")
+	f.Add("addr", "web", "s1", 0, "10.0.0.1:80", "")
+	f.Add("add", "web", "s1", 0, "[::1]:80", "check inter 1s")
+	f.Fuzz(func(t *testing.T, kind, backend, server string, n int, to, options string) {
+		c := Command{Kind: Kind(kind), Backend: backend, Server: server, N: n, To: to, Options: options}
 		line, err := c.wire()
 		if err != nil {
 			if line != "" {

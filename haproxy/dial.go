@@ -32,7 +32,10 @@ type target struct {
 }
 
 // parseAddr understands "unix:/path", "abns@name" (as HAProxy writes abstract sockets; "unix:abns@name" too) and "127.0.0.1:port".
-func parseAddr(addr string) (target, error) {
+func parseAddr(addr string) (target, error) { return parseTarget(addr, false) }
+
+// parseTarget also understands "10.0.0.2:port" when another machine's socket is allowed.
+func parseTarget(addr string, remote bool) (target, error) {
 	t := target{name: addr}
 	if strings.ContainsFunc(addr, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return t, fmt.Errorf("the address %q of the stats socket has control characters", addr)
@@ -57,7 +60,7 @@ func parseAddr(addr string) (target, error) {
 		return t, fmt.Errorf("the address %.140q of the stats socket is neither unix:/path nor abns@name nor 127.0.0.1:port", addr)
 	}
 	// The runtime API asks for no password, so over TCP it is for this machine only.
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+	if ip := net.ParseIP(host); ip == nil || !remote && !ip.IsLoopback() {
 		return t, fmt.Errorf("the address %.140q of the stats socket: over TCP it has no authentication, so only loopback addresses (127.0.0.1, ::1) are allowed", addr)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -19,6 +19,8 @@ var (
 	ErrMissing = errors.New("HAProxy has no such backend or server")
 	// ErrInvalid: a command or name that tidegate refuses to send.
 	ErrInvalid = errors.New("the command is not valid")
+	// ErrBusy: HAProxy does not delete the server now, because it is not in maintenance or has connections; try again later.
+	ErrBusy = errors.New("the server cannot be deleted now")
 	// ErrNotTaken: HAProxy accepted the command, yet the read-back does not show its effect.
 	ErrNotTaken = errors.New("the change did not take")
 )

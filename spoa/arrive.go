@@ -125,7 +125,7 @@ func (b *backend) addOpen(at int64, r *BackendReport) {
 	if b.open != nil {
 		r.Arrivals = b.open.arrivals
 	}
-	r.Open, r.OldestOpen = b.open.report(at, b.boot, b.inFlight)
+	r.Open, r.OldestOpen = b.openReport(at)
 }
 
 // writeOpen writes the series of open requests, of those backends whose arrivals are told.
@@ -138,7 +138,7 @@ func writeOpen(w io.Writer, list []*backend, at int64) {
 	var all []known
 	for _, b := range list {
 		b.mu.Lock()
-		n, oldest := b.open.report(at, b.boot, b.inFlight)
+		n, oldest := b.openReport(at)
 		b.mu.Unlock()
 		if n != Absent {
 			all = append(all, known{b.name, n, oldest})

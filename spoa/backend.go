@@ -90,6 +90,7 @@ type backend struct {
 	seen, lastHeartbeat, lastSample int64
 	boot                            string
 	inFlight, queued, up            int
+	beats                           []processBeat
 	completions, sampled, errors    uint64
 	// open is nil until an arrival is told.
 	open *openSet
@@ -232,17 +233,12 @@ func (b *backend) heartbeat(at int64, g *Gauges) bool {
 		return true
 	}
 	b.lastHeartbeat, b.boot = at, g.Boot
-	set(&b.inFlight, g.InFlight)
-	set(&b.queued, g.Queued)
-	set(&b.up, g.Up)
+	b.gauges(at, g)
 	sec := second(at)
 	if n, _ := b.count(at, sec, g.Boot, g.Counters, true); n > 0 {
 		b.seconds.Add(sec, window.Bucket{Arrivals: n})
 	}
 	b.open.reconcile(at, g.Boot, g.InFlight)
-	for _, sg := range g.Servers {
-		b.server(at, sg.Name).inFlight = int32(sg.Conns)
-	}
 	return true
 }
 

@@ -60,7 +60,13 @@ func everything() core.Observation {
 			Backlog: &sizing.Backlog{Items: 3, In: 1, Out: 2, Oldest: 0.5, Service: 0.1},
 			Orders: []sizing.Order{{ID: "a", Kind: sizing.OrderReserve, Owner: "ops", Note: "a push", From: at, Until: at.Add(time.Hour), Rate: 10.5},
 				{ID: "b", Kind: sizing.OrderPin, Workers: 4}},
-		}, {Name: "app1"}},
+		}, {
+			Name: "app1",
+			Proxies: []core.InstanceObs{
+				{Name: "lb1", ProxyObs: core.ProxyObs{Known: true, Process: "1:2", Current: 3}, Servers: map[string]core.ProxyServerObs{"s0": {Known: true, Admin: core.AdminReady, Up: true, Weight: 0}}},
+				{Name: "lb2", ProxyObs: core.ProxyObs{Gone: true}},
+			},
+		}},
 	}
 }
 
@@ -105,6 +111,33 @@ func TestWhatIsLeftOut(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestSeveralProxies(t *testing.T) {
+	o := decode(t, `{"now": 1, "apps": [{"name": "app0", "proxies": [{"name": "lb1", "process": "1:2", "servers": {"s0": {}, "s1": {"admin": "maint"}}}, {"name": "lb2", "gone": true}]}]}`)
+	want := []core.InstanceObs{
+		{Name: "lb1", ProxyObs: core.ProxyObs{Known: true, Process: "1:2"}, Servers: map[string]core.ProxyServerObs{
+			"s0": {Known: true, Admin: core.AdminReady, Up: true, Weight: 100}, "s1": {Known: true, Admin: core.AdminMaint},
+		}},
+		{Name: "lb2", ProxyObs: core.ProxyObs{Gone: true}},
+	}
+	if diff := cmp.Diff(want, o.Apps[0].Proxies); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for line, says := range map[string]string{
+		`"proxy": {}, "proxies": [{"name": "lb1"}]`:                         "proxy and proxies stand beside each other",
+		`"proxies": [{"known": true}]`:                                      "proxies[0].name is missing",
+		`"proxies": [{"name": "lb1"}, {"name": "lb1"}]`:                     `proxies[1].name: "lb1" stands in this line a second time`,
+		`"proxies": [{"name": "lb1", "servers": {"x": {}}}]`:                `"x" is no server of app app0`,
+		`"proxies": [{"name": "lb1", "servers": {"s0": {"admin": "off"}}}]`: `proxies[0].servers.s0.admin: "off" is not allowed`,
+		`"proxies": [{"name": "lb1", "servers": []}]`:                       "apps[0].proxies[0].servers: a list is not allowed: an object of objects",
+		`"proxies": [{"name": "lb1", "servers": {"s0": {"wait": 1}}}]`:      "wait",
+	} {
+		_, err := NewDecoder(policy(2, 2)).Decode([]byte(`{"now": 1, "apps": [{"name": "app0", ` + line + `}]}`))
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", line, err, says)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func (d *Decoder) Decode(line []byte) (Line, error) {
 			return l, fmt.Errorf("apps[%d].%w", i, err)
 		}
 		o.Apps = append(o.Apps, obs)
-		l.proxied[a.Name], l.web[a.Name] = a.Proxy != nil, a.Web != nil
+		l.proxied[a.Name], l.web[a.Name] = a.Proxy != nil || len(a.Proxies) > 0, a.Web != nil
 	}
 	nodes := map[string]bool{}
 	for i, n := range in.Nodes {
@@ -140,8 +140,9 @@ func (d *Decoder) app(in *InputApp, known app) (core.AppObs, error) {
 			}
 		}
 	}
-	if p := in.Proxy; p != nil {
-		o.Proxy = core.ProxyObs{Known: or(p.Known, true), Process: p.Process, Current: int(p.Current), Queued: int(p.Queued)}
+	o.Proxy = in.Proxy.core()
+	if err := d.proxies(in, known, &o); err != nil {
+		return o, err
 	}
 	if w := in.Web; w != nil {
 		o.Web = core.WebObs{Known: or(w.Known, true)}
@@ -165,7 +166,7 @@ func (d *Decoder) app(in *InputApp, known app) (core.AppObs, error) {
 			return o, fmt.Errorf("servers[%d].name: %q stands in this line a second time", i, s.Name)
 		}
 		seen[s.Name] = true
-		if s.Proxy != nil && !slices.Contains([]string{"", string(core.AdminReady), string(core.AdminDrain), string(core.AdminMaint)}, s.Proxy.Admin) {
+		if s.Proxy != nil && !admins[s.Proxy.Admin] {
 			return o, fmt.Errorf("servers[%d].proxy.admin: %q is not allowed: ready, drain or maint", i, s.Proxy.Admin)
 		}
 		warm := core.WarmState(s.Warm)
@@ -175,6 +176,43 @@ func (d *Decoder) app(in *InputApp, known app) (core.AppObs, error) {
 		o.Servers = append(o.Servers, core.ServerObs{Name: s.Name, Proxy: s.Proxy.core(known.weight), Pool: s.Pool.core(), Warm: warm})
 	}
 	return o, d.orders(in, &o)
+}
+
+var admins = map[string]bool{"": true, string(core.AdminReady): true, string(core.AdminDrain): true, string(core.AdminMaint): true}
+
+// proxies takes what several HAProxy instances say.
+func (d *Decoder) proxies(in *InputApp, known app, o *core.AppObs) error {
+	if len(in.Proxies) > 0 && o.Proxy.Known {
+		return errors.New("proxy and proxies stand beside each other: proxy is for an app on one HAProxy, proxies for one on several")
+	}
+	seen := map[string]bool{}
+	for i := range in.Proxies {
+		p := &in.Proxies[i]
+		switch {
+		case p.Name == "":
+			return fmt.Errorf("proxies[%d].name is missing: a name that no other instance has", i)
+		case seen[p.Name]:
+			return fmt.Errorf("proxies[%d].name: %q stands in this line a second time", i, p.Name)
+		}
+		seen[p.Name] = true
+		obs := InputProxy{Known: p.Known, Gone: p.Gone, Process: p.Process, Current: p.Current, Queued: p.Queued}
+		at := core.InstanceObs{Name: p.Name, ProxyObs: obs.core()}
+		for _, name := range slices.Sorted(maps.Keys(p.Servers)) {
+			s := p.Servers[name]
+			switch {
+			case !known.servers[name]:
+				return fmt.Errorf("proxies[%d].servers: %q is no server of app %s: %s", i, name, in.Name, known.names)
+			case !admins[s.Admin]:
+				return fmt.Errorf("proxies[%d].servers.%s.admin: %q is not allowed: ready, drain or maint", i, name, s.Admin)
+			}
+			if at.Servers == nil {
+				at.Servers = map[string]core.ProxyServerObs{}
+			}
+			at.Servers[name] = s.core(known.weight)
+		}
+		o.Proxies = append(o.Proxies, at)
+	}
+	return nil
 }
 
 func (d *Decoder) orders(in *InputApp, o *core.AppObs) error {

@@ -23,6 +23,8 @@ type InputApp struct {
 	Traffic *InputTraffic `json:"traffic"`
 	// Proxy left out: the app is decided on as one without HAProxy, and servers serve as soon as their workers are ready.
 	Proxy *InputProxy `json:"proxy"`
+	// Proxies are given instead of Proxy, and of Proxy of each server, where the app is on several HAProxy instances.
+	Proxies []InputInstance `json:"proxies"`
 	// Web left out: the app is decided on as one without nginx.
 	Web     *InputWeb     `json:"web"`
 	Servers []InputServer `json:"servers"`
@@ -59,12 +61,25 @@ type InputSecond struct {
 	Busy        *float64 `json:"busy"`
 }
 
-// InputProxy is the backend as HAProxy reports it. Known left out: true.
+// InputProxy is the backend as HAProxy reports it. Known left out: true, or false when it is Gone.
 type InputProxy struct {
 	Known   *bool  `json:"known"`
+	Gone    bool   `json:"gone"`
 	Process string `json:"process"`
 	Current Whole  `json:"current"`
 	Queued  Whole  `json:"queued"`
+}
+
+// InputInstance is the backend as one of several HAProxy instances reports it, with its servers by name. Name must be given; the
+// rest is as in InputProxy and InputProxyState. A server that is left out is one that this HAProxy does not have.
+type InputInstance struct {
+	Name    string                     `json:"name"`
+	Known   *bool                      `json:"known"`
+	Gone    bool                       `json:"gone"`
+	Process string                     `json:"process"`
+	Current Whole                      `json:"current"`
+	Queued  Whole                      `json:"queued"`
+	Servers map[string]InputProxyState `json:"servers"`
 }
 
 // InputWeb is the nginx upstream: weight by server, 0 for down. Known left out: true.
@@ -167,6 +182,13 @@ func (in *InputTraffic) core() core.TrafficObs {
 		t.Responses = append(t.Responses, duration(r))
 	}
 	return t
+}
+
+func (in *InputProxy) core() core.ProxyObs {
+	if in == nil {
+		return core.ProxyObs{}
+	}
+	return core.ProxyObs{Known: or(in.Known, !in.Gone), Gone: in.Gone, Process: in.Process, Current: int(in.Current), Queued: int(in.Queued)}
 }
 
 func (in *InputProxyState) core(weight int) core.ProxyServerObs {

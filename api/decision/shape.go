@@ -29,14 +29,15 @@ type field struct {
 type kind string
 
 const (
-	text  kind = "a text"
-	num   kind = "a number"
-	whole kind = "a whole number"
-	flag  kind = "true or false"
-	stamp kind = "a time (RFC 3339 in quotes, or seconds since 1970)"
-	list  kind = "a list"
-	group kind = "an object"
-	table kind = "an object of numbers"
+	text   kind = "a text"
+	num    kind = "a number"
+	whole  kind = "a whole number"
+	flag   kind = "true or false"
+	stamp  kind = "a time (RFC 3339 in quotes, or seconds since 1970)"
+	list   kind = "a list"
+	group  kind = "an object"
+	table  kind = "an object of numbers"
+	groups kind = "an object of objects"
 )
 
 // shapeOf builds the shape of a Go type from its JSON tags.
@@ -59,7 +60,11 @@ func shapeOf(t reflect.Type) *shape {
 	case reflect.Slice:
 		return &shape{kind: list, elem: shapeOf(t.Elem())}
 	case reflect.Map:
-		return &shape{kind: table, elem: shapeOf(t.Elem())}
+		elem := shapeOf(t.Elem())
+		if elem.kind == group {
+			return &shape{kind: groups, elem: elem}
+		}
+		return &shape{kind: table, elem: elem}
 	case reflect.Struct:
 		s := &shape{kind: group, fields: map[string]field{}}
 		for i := range t.NumField() {
@@ -144,7 +149,7 @@ func (c *scan) value(s *shape) error {
 	switch {
 	case b == '{' && s.kind == group:
 		return c.group(s)
-	case b == '{' && s.kind == table:
+	case b == '{' && (s.kind == table || s.kind == groups):
 		return c.table(s)
 	case b == '[' && s.kind == list:
 		return c.list(s)

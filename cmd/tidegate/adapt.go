@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -22,10 +25,18 @@ import (
 )
 
 // proxyAdapter shows a haproxy.Client to the controller.
-type proxyAdapter struct{ client *haproxy.Client }
+type proxyAdapter struct {
+	client *haproxy.Client
+	// refusal: that nobody listens at the address means that no process runs. At a loopback address it may be a tunnel that is
+	// down.
+	refusal bool
+}
 
 func (p proxyAdapter) Observe(ctx context.Context, backends []string) (control.ProxyState, error) {
 	s, err := p.client.Observe(ctx, backends)
+	if p.refusal && errors.Is(err, haproxy.ErrUnreachable) && errors.Is(err, syscall.ECONNREFUSED) {
+		return control.ProxyState{}, goneError{err}
+	}
 	if err != nil {
 		return control.ProxyState{}, err
 	}
@@ -46,6 +57,11 @@ func (p proxyAdapter) Observe(ctx context.Context, backends []string) (control.P
 	return out, nil
 }
 
+// goneError says what the error in it says, and is control.ErrGone.
+type goneError struct{ error }
+
+func (g goneError) Unwrap() []error { return []error{g.error, control.ErrGone} }
+
 func proxyServer(s haproxy.Server) core.ProxyServerObs {
 	admin := core.AdminReady
 	switch {
@@ -56,7 +72,7 @@ func proxyServer(s haproxy.Server) core.ProxyServerObs {
 	}
 	return core.ProxyServerObs{
 		Known: true, Admin: admin, FromConfig: s.Admin.FromConfig(), Up: s.Op.Up(), Checked: s.CheckConfigured && s.CheckEnabled,
-		Weight: s.Weight, Current: s.Current, Queued: s.Queued,
+		Weight: s.Weight, Current: s.Current, Queued: s.Queued, MaxConn: s.MaxConn, Address: s.Addr,
 	}
 }
 
@@ -80,7 +96,7 @@ func (p proxyAdapter) Apply(ctx context.Context, steps []control.ProxyStep) ([]e
 }
 
 func commands(s control.ProxyStep) []haproxy.Command {
-	weight := haproxy.SetWeight(s.Backend, s.Server, s.Weight)
+	weight := haproxy.SetWeight(s.Backend, s.Server, s.Value)
 	state := func(to string) haproxy.Command { return haproxy.SetState(s.Backend, s.Server, to) }
 	switch s.Kind {
 	case core.Enter:
@@ -97,6 +113,21 @@ func commands(s control.ProxyStep) []haproxy.Command {
 		return []haproxy.Command{state(haproxy.Drain)}
 	case core.Park:
 		return []haproxy.Command{haproxy.SetWeight(s.Backend, s.Server, 0), state(haproxy.Maint)}
+	case core.SetMaxConn:
+		return []haproxy.Command{haproxy.SetMaxConn(s.Backend, s.Server, s.Value)}
+	case core.SetAddress:
+		return []haproxy.Command{haproxy.SetAddr(s.Backend, s.Server, s.Address)}
+	case core.Cut:
+		return []haproxy.Command{haproxy.ShutdownSessions(s.Backend, s.Server)}
+	case core.Add:
+		// It begins in maintenance; weight 0 makes that our own.
+		cmds := []haproxy.Command{haproxy.AddServer(s.Backend, s.Server, s.Address, s.Options), haproxy.SetWeight(s.Backend, s.Server, 0)}
+		if slices.Contains(strings.Fields(s.Options), "check") {
+			cmds = append(cmds, haproxy.EnableHealth(s.Backend, s.Server))
+		}
+		return cmds
+	case core.Delete:
+		return []haproxy.Command{haproxy.DelServer(s.Backend, s.Server)}
 	}
 	return nil
 }
@@ -292,8 +323,7 @@ type rooms struct {
 	// offline leaves out what looks at live files.
 	offline bool
 
-	proxyConf conf.HAProxy
-	proxy     *haproxy.Client
+	proxies   []proxyRoom
 	nginxConf conf.Nginx
 	web       *nginxgen.Manager
 }
@@ -302,17 +332,14 @@ type rooms struct {
 func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
 	s := control.Setup{File: c.File, Tick: c.Tick, Traffic: r.traffic, Nodes: map[string]control.Node{}}
 	next := *r
-	next.proxy, next.web = nil, nil
-	if h := c.HAProxy; h != nil {
-		next.proxyConf, next.proxy = *h, r.proxy
-		if r.proxy == nil || *h != r.proxyConf {
-			client, err := haproxy.New(haproxy.Options{Addr: h.Socket, Timeout: h.Timeout, Log: r.log, Metrics: r.set})
-			if err != nil {
-				return s, err
-			}
-			next.proxy = client
+	next.proxies, next.web = nil, nil
+	for _, h := range c.HAProxy {
+		room, err := r.proxyRoom(h)
+		if err != nil {
+			return s, err
 		}
-		s.Proxy = proxyAdapter{next.proxy}
+		next.proxies = append(next.proxies, room)
+		s.Proxies = append(s.Proxies, control.Instance{Name: h.Name, Proxy: room.adapter()})
 	}
 	for _, n := range c.Nodes {
 		client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), Timeout: n.Timeout})
@@ -340,16 +367,42 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 	for _, a := range c.Apps {
 		s.Apps = append(s.Apps, controlApp(a))
 	}
-	// Series are named after the socket: they stay when only the time-out has changed.
-	if r.proxy != nil && r.proxy != next.proxy && (c.HAProxy == nil || c.HAProxy.Socket != r.proxyConf.Socket) {
-		r.proxy.Close()
+	for _, old := range r.proxies {
+		// Series are named after the instance or its socket: they stay when only the time-out has changed.
+		if !slices.ContainsFunc(next.proxies, func(p proxyRoom) bool { return p.label() == old.label() }) {
+			old.client.Close()
+		}
 	}
 	*r = next
 	return s, nil
 }
 
+// proxyRoom is the client of one HAProxy instance and what it was built from.
+type proxyRoom struct {
+	conf   conf.HAProxy
+	client *haproxy.Client
+}
+
+// label is what its series are named after.
+func (p proxyRoom) label() string { return cmp.Or(p.conf.Name, p.conf.Socket) }
+
+func (p proxyRoom) adapter() proxyAdapter {
+	return proxyAdapter{p.client, p.conf.Remote || strings.HasPrefix(p.conf.Socket, "unix:")}
+}
+
+// proxyRoom finds the client for an instance, or makes one.
+func (r *rooms) proxyRoom(h conf.HAProxy) (proxyRoom, error) {
+	for _, p := range r.proxies {
+		if p.conf == h {
+			return p, nil
+		}
+	}
+	client, err := haproxy.New(haproxy.Options{Addr: h.Socket, Remote: h.Remote, Timeout: h.Timeout, Log: r.log, Metrics: r.set, Name: h.Name})
+	return proxyRoom{h, client}, err
+}
+
 func controlApp(a conf.App) control.App {
-	app := control.App{Policy: a.Policy, Backend: a.Backend, StaleAfter: a.StaleAfter, At: a.At}
+	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions}
 	if b := a.Backlog; b != nil {
 		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
 	}

@@ -31,19 +31,21 @@ type liveCheck struct {
 	missed int
 	// configs are HAProxy's files as they were read.
 	configs []*haproxy.Config
+	// of stands before each line that is about one of several.
+	of string
 }
 
 func (l *liveCheck) ok(format string, args ...any) {
-	fmt.Fprintf(l.out, "ok       "+format+"\n", args...)
+	fmt.Fprintf(l.out, "ok       "+l.of+format+"\n", args...)
 }
 
 func (l *liveCheck) warn(format string, args ...any) {
-	fmt.Fprintf(l.out, "warning  "+format+"\n", args...)
+	fmt.Fprintf(l.out, "warning  "+l.of+format+"\n", args...)
 }
 
 func (l *liveCheck) missing(format string, args ...any) {
 	l.missed++
-	fmt.Fprintf(l.out, "MISSING  "+format+"\n", args...)
+	fmt.Fprintf(l.out, "MISSING  "+l.of+format+"\n", args...)
 }
 
 // note prints what is right when err is nil, else the error.
@@ -58,11 +60,11 @@ func (l *liveCheck) note(err error, format string, args ...any) bool {
 
 func checkLive(ctx context.Context, out io.Writer, c *conf.Controller, o liveOptions) error {
 	l := &liveCheck{out: out}
-	if len(o.Files) > 0 && c.HAProxy != nil {
+	if len(o.Files) > 0 && len(c.HAProxy) > 0 {
 		l.files(ctx, c, o.Files)
 	}
-	if c.HAProxy != nil {
-		l.haproxy(ctx, c)
+	for _, h := range c.HAProxy {
+		l.haproxy(ctx, c, h)
 	}
 	l.controller(ctx, c)
 	for _, n := range c.Nodes {
@@ -157,15 +159,20 @@ var ourSections = map[string]string{
 
 // haproxy asks the running HAProxy: it answers and takes changes, the backends and servers are there, and so is what the
 // included file brings.
-func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller) {
-	client, err := haproxy.New(haproxy.Options{Addr: c.HAProxy.Socket, Timeout: c.HAProxy.Timeout, Log: slog.New(slog.DiscardHandler)})
+func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller, h conf.HAProxy) {
+	if h.Name != "" {
+		outer := l.of
+		l.of = "haproxy " + h.Name + ": "
+		defer func() { l.of = outer }()
+	}
+	client, err := haproxy.New(haproxy.Options{Addr: h.Socket, Remote: h.Remote, Timeout: h.Timeout, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		l.missing("%v", err)
 		return
 	}
 	var backends []string
 	for _, app := range c.Apps {
-		if app.Policy.Proxied {
+		if app.On(h) {
 			backends = append(backends, app.Backend)
 		}
 	}
@@ -177,7 +184,7 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller) {
 		slices.Sort(ours)
 	}
 	state, err := client.Observe(ctx, append(slices.Clone(backends), ours...))
-	if !l.note(err, "HAProxy %s answers at %s (process %s)", state.Process.Version, c.HAProxy.Socket, state.Process.ID) {
+	if !l.note(err, "HAProxy %s answers at %s (process %s)", state.Process.Version, h.Socket, state.Process.ID) {
 		return
 	}
 	for _, name := range ours {
@@ -190,7 +197,7 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller) {
 	l.slots(ctx, client)
 	tried := false
 	for _, app := range c.Apps {
-		if !app.Policy.Proxied {
+		if !app.On(h) {
 			continue
 		}
 		b := state.Backends[app.Backend]
@@ -199,7 +206,7 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller) {
 			continue
 		}
 		for _, srv := range app.Servers {
-			if _, ok := b.Server(srv.Name); !ok {
+			if _, ok := b.Server(srv.Name); !ok && !app.Policy.Dynamic {
 				l.missing("backend %s has no server %s", app.Backend, srv.Name)
 			}
 		}
@@ -256,7 +263,8 @@ func (l *liveCheck) running(ctx context.Context, client *haproxy.Client, b hapro
 		if s.InitialWeight == 1 && (i < 0 || file.Servers[i].Weight != 1) {
 			light = append(light, p.Name)
 		}
-		if !p.AlwaysUp && !s.Admin.FromConfig() && (i < 0 || file.Servers[i].Disabled) {
+		// What was added at run time looks like a server that was not disabled.
+		if !p.AlwaysUp && !app.Policy.Dynamic && !s.Admin.FromConfig() && (i < 0 || file.Servers[i].Disabled) {
 			awake = append(awake, p.Name)
 		}
 	}

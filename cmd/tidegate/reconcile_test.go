@@ -89,7 +89,7 @@ func startKeeper(t *testing.T, global, defaults string) *keeper {
 	}
 	loop, err := control.New(control.Options{
 		Store: store, Journal: control.NewJournal(t.TempDir(), 1<<20), Log: slog.New(slog.NewTextHandler(k, nil)),
-		Setup: control.Setup{Tick: 100 * time.Millisecond, Proxy: watched{k, proxyAdapter{client}}, Traffic: quietTraffic{}, Apps: []control.App{app}},
+		Setup: control.Setup{Tick: 100 * time.Millisecond, Proxies: []control.Instance{{Proxy: watched{k, proxyAdapter{client: client}}}}, Traffic: quietTraffic{}, Apps: []control.App{app}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -474,11 +474,11 @@ func TestReconcileOldWorkersAreNeverCommanded(t *testing.T) {
 	if err := k.h.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	p := proxyAdapter{old}
+	p := proxyAdapter{client: old}
 	if _, err := p.Observe(context.Background(), []string{"shop"}); err == nil || !strings.Contains(err.Error(), "is stopping") {
 		t.Errorf("an old worker was observed as if it were in charge: %v", err)
 	}
-	_, err = p.Apply(context.Background(), []control.ProxyStep{{Backend: "shop", Server: "s1", Kind: core.SetWeight, Weight: 1}})
+	_, err = p.Apply(context.Background(), []control.ProxyStep{{Backend: "shop", Server: "s1", Kind: core.SetWeight, Value: 1}})
 	if !errors.Is(err, haproxy.ErrStopping) || errors.Is(err, haproxy.ErrUnknown) {
 		t.Errorf("a step for an old worker: %v, want that nothing was sent", err)
 	}

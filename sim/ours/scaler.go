@@ -93,7 +93,7 @@ func (s *scaler) Decide(o *sim.Observation) sim.Decision {
 func inService(o *sim.Observation) core.Memory {
 	m := core.AppMemory{Since: at(o.Now), Activity: at(o.Now), Servers: map[string]core.ServerMemory{}}
 	for i := range o.Nodes {
-		m.Servers[nodeName(i)] = core.ServerMemory{Serve: true, Workers: o.Nodes[i].Ready, Phase: core.PhaseServing, Since: at(o.Now)}
+		m.Servers[nodeName(i)] = core.ServerMemory{Serve: true, Workers: o.Nodes[i].Ready, Life: core.Life{Phase: core.PhaseServing, Since: at(o.Now)}}
 	}
 	return core.Memory{Apps: map[string]core.AppMemory{appName: m}}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +28,9 @@ type Load struct {
 	Host string
 	// KeepAlive sends requests over connections that were used before. A request that fails on one is not repeated.
 	KeepAlive bool
+	// Users is how many users the requests come from, in turn: each keeps its cookies and names itself in the header X-User.
+	// 0 is one that does neither.
+	Users int
 	// OnDone is told of every request when it has ended; it may be called by many goroutines.
 	OnDone func(Result)
 }
@@ -114,12 +119,12 @@ func (l Load) Run(ctx context.Context) {
 	if most == 0 {
 		most = 2000
 	}
-	client := &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: !l.KeepAlive, MaxIdleConnsPerHost: 100, Proxy: nil}}
-	defer client.CloseIdleConnections()
+	clients := l.clients(timeout)
+	defer clients[0].CloseIdleConnections()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, most)
 	start := time.Now()
-	due, last := 0.0, time.Duration(0)
+	due, last, sent := 0.0, time.Duration(0), 0
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -140,9 +145,11 @@ func (l Load) Run(ctx context.Context) {
 				l.OnDone(Result{Sent: since, Err: errors.New("not sent: too many requests under way")})
 				continue
 			}
+			user := sent % len(clients)
+			sent++
 			wg.Go(func() {
 				defer func() { <-slots }()
-				l.OnDone(l.one(ctx, client, start))
+				l.OnDone(l.one(ctx, clients[user], user, start))
 			})
 		}
 		select {
@@ -153,7 +160,21 @@ func (l Load) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-func (l Load) one(ctx context.Context, client *http.Client, start time.Time) Result {
+// clients is one for each user; all share their connections.
+func (l Load) clients(timeout time.Duration) []*http.Client {
+	transport := &http.Transport{DisableKeepAlives: !l.KeepAlive, MaxIdleConnsPerHost: 100, Proxy: nil}
+	out := make([]*http.Client, max(1, l.Users))
+	for i := range out {
+		out[i] = &http.Client{Timeout: timeout, Transport: transport}
+		if l.Users > 0 {
+			// Without options it cannot fail.
+			out[i].Jar, _ = cookiejar.New(nil)
+		}
+	}
+	return out
+}
+
+func (l Load) one(ctx context.Context, client *http.Client, user int, start time.Time) Result {
 	began := time.Now()
 	r := Result{Sent: began.Sub(start)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.URL, strings.NewReader("x"))
@@ -165,6 +186,9 @@ func (l Load) one(ctx context.Context, client *http.Client, start time.Time) Res
 	req.GetBody = nil
 	if l.Host != "" {
 		req.Host = l.Host
+	}
+	if l.Users > 0 {
+		req.Header.Set("X-User", "user-"+strconv.Itoa(user))
 	}
 	resp, err := client.Do(req)
 	if err == nil {
