@@ -24,6 +24,12 @@
 // have worked. A server that a human holds (MAINT with a weight, DRAIN not ordered by us) is `foreign`: counted out, left
 // alone. When the target turns round in the middle, the server goes back from where it stands.
 //
+// # Several HAProxy instances
+//
+// The part from checking to parked is lived on each instance by itself (type front); the workers and the warm-up, before it, and
+// nginx are the server's. The server's phase is that of the life nearest to service on an instance that is known. The workers go
+// when no instance sends requests any more: one that is gone does not, one that cannot be read may.
+//
 // # Units and invariants
 //
 // Durations are time.Duration, shares are 0..1, worker counts are whole workers, HAProxy weights are 0..256. The limiter

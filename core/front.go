@@ -211,6 +211,14 @@ func (v *view) named(f *front) string {
 	return v.p.Name + " on " + f.at.Name
 }
 
+// there limits a sentence to one of several instances.
+func (v *view) there() string {
+	if len(v.fronts) > 1 {
+		return " there"
+	}
+	return ""
+}
+
 // remember puts the lives on several instances into the server's memory.
 func (v *view) remember() {
 	if len(v.fronts) < 2 {
@@ -270,7 +278,7 @@ func (t *turn) recognise(v *view, f *front) {
 	switch {
 	case f.foreign && !was:
 		f.m.Phase, f.m.Since = PhaseForeign, t.now
-		t.reason(CodeForeign, v.p.Name, map[string]float64{"weight": float64(ps.Weight)}, "%s is in %s with weight %d, which tidegate did not order: a human holds it, it is left alone and not counted", v.named(f), ps.Admin, ps.Weight)
+		t.reason(CodeForeign, v.p.Name, map[string]float64{"weight": float64(ps.Weight)}, "%s is in %s with weight %d, which tidegate did not order: a human holds it, it is left alone and not counted%s", v.named(f), ps.Admin, ps.Weight, v.there())
 	case was && !f.foreign:
 		f.m.Phase, f.m.Since = PhaseParked, t.now
 		if ps.Admin == AdminReady {

@@ -96,10 +96,23 @@ func printStatus(out io.Writer, s api.Status, events int) {
 		if a.Sizing != nil {
 			fmt.Fprintf(out, "  %s\n", known(a.Sizing))
 		}
+		if len(a.Proxies) > 0 {
+			fmt.Fprintf(out, "  on %s\n", proxyLine(a.Proxies))
+		}
 		tw := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "  SERVER\tNODE\tPHASE\tHAPROXY\tWEIGHT\tRUNNING\tBUSY/READY\tWANTED\tNGINX")
 		for _, v := range a.Servers {
-			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", v.Name, dash(v.Node), v.Phase, proxyState(v), v.Weight, v.Current, pool(v), wanted(v), web(v))
+			differ := differ(v.Proxies)
+			state, weight := proxyState(v.Admin, v.Up, v.Foreign), proxyWeight(v.Weight, v.Foreign)
+			if differ {
+				state, weight = "(below)", ""
+			}
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Name, dash(v.Node), v.Phase, state, weight, v.Current, pool(v), wanted(v), web(v))
+			for _, p := range v.Proxies {
+				if differ {
+					fmt.Fprintf(tw, "    on %s\t\t%s\t%s\t%s\t%d\t\t\t\n", p.Name, p.Phase, proxyState(p.Admin, p.Up, p.Foreign), proxyWeight(p.Weight, p.Foreign), p.Current)
+				}
+			}
 		}
 		_ = tw.Flush() // the writer below reports its own errors
 		if a.Last != nil {
@@ -139,15 +152,61 @@ func dash(s string) string {
 	return s
 }
 
-func proxyState(v api.Server) string {
+// proxyLine tells how an app's HAProxy instances are.
+func proxyLine(list []api.Proxy) string {
+	var out []string
+	for _, p := range list {
+		switch {
+		case p.Known:
+			out = append(out, fmt.Sprintf("%s (%d in flight, %d queued)", p.Name, p.InFlight, p.Queued))
+		case p.Gone:
+			out = append(out, p.Name+" (NOT RUNNING: it sends nothing)")
+		default:
+			out = append(out, p.Name+" (NOT KNOWN: it may send requests, so nothing shrinks)")
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// differ tells whether the instances that are known do not all have the server in the same state. How many requests run is no
+// difference.
+func differ(list []api.ServerProxy) bool {
+	var first *api.ServerProxy
+	for i := range list {
+		p := list[i]
+		p.Name, p.Current = "", 0
+		if p.Admin == "" {
+			continue
+		}
+		if first == nil {
+			first = &p
+		}
+		if p != *first {
+			return true
+		}
+	}
+	return false
+}
+
+// proxyState is HAProxy's state of a server, and whether a human has put it there.
+func proxyState(admin string, up bool, foreign string) string {
 	switch {
-	case v.Admin == "":
+	case admin == "":
 		return "-"
-	case v.Admin == "ready" && !v.Up:
+	case foreign == api.ForeignState:
+		return admin + " (by a human)"
+	case admin == "ready" && !up:
 		return "ready, down"
 	default:
-		return v.Admin
+		return admin
 	}
+}
+
+func proxyWeight(weight int, foreign string) string {
+	if foreign == api.ForeignWeight {
+		return fmt.Sprintf("%d (by a human)", weight)
+	}
+	return fmt.Sprint(weight)
 }
 
 func pool(v api.Server) string {

@@ -21,14 +21,17 @@ type Fleet struct {
 	// HAProxyAddr and NginxAddr take the load, MetricsAddr serves /metrics.
 	HAProxyAddr, NginxAddr, MetricsAddr string
 	// Config is the controller's configuration file.
-	Config            string
-	API               *api.Client
-	HAProxy           *harness.HAProxy
-	Nginx             *harness.Nginx
-	Controller        *harness.Proc
-	Gunicorns, Agents []*harness.Proc
-	nodes             []node
-	binary            string
+	Config  string
+	API     *api.Client
+	HAProxy *harness.HAProxy
+	// Balancers are all HAProxy instances, HAProxy the first of them, with the addresses of their frontends and statistics pages.
+	Balancers                    []*harness.HAProxy
+	BalancerAddrs, BalancerStats []string
+	Nginx                        *harness.Nginx
+	Controller                   *harness.Proc
+	Gunicorns, Agents            []*harness.Proc
+	nodes                        []node
+	binary                       string
 }
 
 type node struct {
@@ -51,6 +54,10 @@ type Options struct {
 	State string
 	// Tick is the controller's, one second when 0.
 	Tick time.Duration
+	// Balancers is the number of HAProxy instances, lb1, lb2 and so on, in front of the nodes; one, without a name, when 0.
+	Balancers int
+	// HAProxyGlobal and HAProxyDefaults are further lines of those sections; {{DIR}} in them is the rig's folder.
+	HAProxyGlobal, HAProxyDefaults string
 	// Arrivals makes HAProxy tell of each request's arrival.
 	Arrivals bool
 	// Log gets one line for each step of the start.
@@ -164,8 +171,10 @@ apps:
 const userHAProxy = `global
     stats socket {{SOCK}} mode 660 level admin
     maxconn 2000
+{{GLOBAL}}
 defaults
     mode http
+{{DEFAULTS}}
     option redispatch
     timeout connect 2s
     timeout client  60s
@@ -174,6 +183,11 @@ defaults
 frontend web
     bind {{ADDR}}
     default_backend shop
+frontend stats
+    bind {{STATS}}
+    stats enable
+    stats uri /stats
+    stats admin if TRUE
 backend shop
     balance leastconn
 {{LINES}}
@@ -182,39 +196,14 @@ backend shop
 `
 
 func (f *Fleet) startProxies(o Options) error {
-	var err error
-	if f.HAProxyAddr, err = f.Rig.Addr(); err != nil {
-		return err
-	}
-	if f.NginxAddr, err = f.Rig.Addr(); err != nil {
-		return err
-	}
-	backend := haproxyconf.Backend{Name: "shop"}
-	var haLines strings.Builder
-	for i, n := range f.nodes {
-		backend.Servers = append(backend.Servers, n.name)
-		parked := " disabled"
-		if i == 0 {
-			parked = ""
+	for i := range max(1, o.Balancers) {
+		if err := f.startBalancer(o, i); err != nil {
+			return err
 		}
-		fmt.Fprintf(&haLines, "    server %s %s%s\n", n.name, n.app, parked)
 	}
-	files, err := haproxyconf.Render(haproxyconf.Params{
-		Variant: haproxyconf.Variant26, Backends: []haproxyconf.Backend{backend}, SPOAAddr: "unix@" + f.Rig.Path("spoa.sock"), SPOEFile: f.Rig.Path("tidegate-spoe.conf"),
-		Arrivals: o.Arrivals,
-	})
-	if err != nil {
-		return err
-	}
-	if _, err := f.Rig.Write("tidegate-spoe.conf", files.SPOE); err != nil {
-		return err
-	}
-	include, err := f.Rig.Write("tidegate.cfg", files.Include)
-	if err != nil {
-		return err
-	}
-	cfg := strings.NewReplacer("{{ADDR}}", f.HAProxyAddr, "{{LINES}}", files.BackendLines, "{{SERVERS}}", haLines.String(), "{{MAX}}", fmt.Sprint(o.MaxWorkers)).Replace(userHAProxy)
-	if f.HAProxy, err = f.Rig.StartHAProxy("haproxy", cfg, include); err != nil {
+	f.HAProxy, f.HAProxyAddr = f.Balancers[0], f.BalancerAddrs[0]
+	var err error
+	if f.NginxAddr, err = f.Rig.Addr(); err != nil {
 		return err
 	}
 	main := f.Rig.NginxMain("nginx", fmt.Sprintf(`    include %s;
@@ -228,6 +217,65 @@ func (f *Fleet) startProxies(o Options) error {
 	}
 	f.Nginx, err = f.Rig.StartNginx("nginx", main)
 	return err
+}
+
+// startBalancer starts a HAProxy with the SPOE filter; each has files of its own, and all tell one controller.
+func (f *Fleet) startBalancer(o Options, i int) error {
+	name, spoe, include := "haproxy", "tidegate-spoe.conf", "tidegate.cfg"
+	if i > 0 {
+		name, spoe, include = fmt.Sprintf("haproxy%d", i+1), fmt.Sprintf("tidegate-spoe%d.conf", i+1), fmt.Sprintf("tidegate%d.cfg", i+1)
+	}
+	addr, err := f.Rig.Addr()
+	if err != nil {
+		return err
+	}
+	stats, err := f.Rig.Addr()
+	if err != nil {
+		return err
+	}
+	backend := haproxyconf.Backend{Name: "shop"}
+	var haLines strings.Builder
+	for i, n := range f.nodes {
+		backend.Servers = append(backend.Servers, n.name)
+		parked := " disabled"
+		if i == 0 {
+			parked = ""
+		}
+		fmt.Fprintf(&haLines, "    server %s %s%s\n", n.name, n.app, parked)
+	}
+	files, err := haproxyconf.Render(haproxyconf.Params{
+		Variant: haproxyconf.Variant26, Backends: []haproxyconf.Backend{backend}, SPOAAddr: "unix@" + f.Rig.Path("spoa.sock"), SPOEFile: f.Rig.Path(spoe),
+		Arrivals: o.Arrivals,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := f.Rig.Write(spoe, files.SPOE); err != nil {
+		return err
+	}
+	second, err := f.Rig.Write(include, files.Include)
+	if err != nil {
+		return err
+	}
+	cfg := strings.NewReplacer("{{ADDR}}", addr, "{{STATS}}", stats, "{{GLOBAL}}", o.HAProxyGlobal, "{{DEFAULTS}}", o.HAProxyDefaults, "{{LINES}}", files.BackendLines, "{{SERVERS}}", haLines.String(), "{{MAX}}", fmt.Sprint(o.MaxWorkers)).Replace(userHAProxy)
+	h, err := f.Rig.StartHAProxy(name, cfg, second)
+	if err != nil {
+		return err
+	}
+	f.Balancers, f.BalancerAddrs, f.BalancerStats = append(f.Balancers, h), append(f.BalancerAddrs, addr), append(f.BalancerStats, stats)
+	return nil
+}
+
+// haproxies is the key haproxy of the controller's configuration.
+func (f *Fleet) haproxies(o Options) string {
+	if o.Balancers == 0 {
+		return fmt.Sprintf("{socket: \"unix:%s\"}", f.HAProxy.Socket)
+	}
+	var list []string
+	for i, h := range f.Balancers {
+		list = append(list, fmt.Sprintf("{name: lb%d, socket: \"unix:%s\"}", i+1, h.Socket))
+	}
+	return "[" + strings.Join(list, ", ") + "]"
 }
 
 func (f *Fleet) startController(o Options) error {
@@ -251,7 +299,7 @@ metrics: %[7]s
 state_dir: %[8]s
 tick: %[9]s
 spoa: {listen: "unix:%[1]s/spoa.sock"}
-haproxy: {socket: "unix:%[2]s"}
+haproxy: %[2]s
 nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s}
 nodes:
 %[4]sapps:
@@ -260,7 +308,7 @@ nodes:
     nginx_upstream: {name: shop}
     warmup: {path: /warm}
 %[5]s    servers:
-%[6]s`, f.Rig.Dir, f.HAProxy.Socket, f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State, o.Tick))
+%[6]s`, f.Rig.Dir, f.haproxies(o), f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State, o.Tick))
 	if err != nil {
 		return err
 	}
