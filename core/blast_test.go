@@ -50,12 +50,15 @@ type tally struct {
 	floor int
 }
 
-// site is a world of one to three apps that share a clock, a memory and a HAProxy.
+// balancers is the number of HAProxy instances. An app is on the first, or on all.
+const balancers = 2
+
+// site is a world of one to three apps that share a clock, a memory and HAProxy instances.
 type site struct {
 	r       *rand.Rand
 	now     time.Time
-	process int
-	known   bool
+	process [balancers]int
+	known   [balancers]bool
 	policy  core.Policy
 	memory  core.Memory
 	apps    []*appWorld
@@ -67,21 +70,28 @@ type appWorld struct {
 	servers  []*machine
 	traffic  core.TrafficObs
 	webKnown bool
-	// Of the last minute: what was carried out by HAProxy and the agents, by nginx, and what was ordered.
-	out, webOut, asked []outEvent
+	on       int // HAProxy instances
+	// Of the last minute: what was carried out by each HAProxy and the agents, by nginx, and what was ordered.
+	out           [balancers][]outEvent
+	webOut, asked []outEvent
 }
 
 // machine is a server with its workers.
 type machine struct {
 	policy        *core.ServerPolicy
-	admin         core.AdminState
-	fromConfig    bool
-	up, silent    bool
-	weight        int
+	seats         [balancers]seat
+	silent        bool
 	ready, target int
-	current, busy int
+	busy          int
 	web           int
 	warm          core.WarmState
+}
+
+// seat is a machine on a HAProxy instance.
+type seat struct {
+	admin           core.AdminState
+	fromConfig, up  bool
+	weight, current int
 }
 
 // outEvent is capacity that was taken from a machine that had so much.
@@ -93,7 +103,7 @@ type outEvent struct {
 
 func newFleet(seed uint64) *site {
 	r := rand.New(rand.NewPCG(seed, 7))
-	w := &site{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), known: true}
+	w := &site{r: r, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), known: [balancers]bool{true, true}}
 	for a := range 1 + r.IntN(3) {
 		p := core.AppPolicy{
 			Name: fmt.Sprint("app", a), Strategy: pick(r, core.Latency, core.BusyRatio, core.BusyRatio), Proxied: r.IntN(4) > 0, MinServers: 1 + r.IntN(2),
@@ -116,11 +126,14 @@ func newFleet(seed uint64) *site {
 		w.policy.Apps = append(w.policy.Apps, p)
 	}
 	for i := range w.policy.Apps {
-		a := &appWorld{policy: &w.policy.Apps[i], webKnown: true, traffic: core.TrafficObs{Known: true}}
+		a := &appWorld{policy: &w.policy.Apps[i], on: 1 + r.IntN(balancers), webKnown: true, traffic: core.TrafficObs{Known: true}}
 		for k := range a.policy.Servers {
-			m := &machine{policy: &a.policy.Servers[k], admin: core.AdminMaint, ready: 1}
+			m := &machine{policy: &a.policy.Servers[k], seats: [balancers]seat{{admin: core.AdminMaint}, {admin: core.AdminMaint}}, ready: 1}
 			if r.IntN(4) > 0 {
-				m.admin, m.up, m.weight, m.ready, m.web = core.AdminReady, true, 100, m.policy.MaxWorkers, m.policy.MaxWorkers
+				m.ready, m.web = m.policy.MaxWorkers, m.policy.MaxWorkers
+				for k := range m.seats {
+					m.seats[k] = seat{admin: core.AdminReady, up: true, weight: 100}
+				}
 			}
 			a.servers = append(a.servers, m)
 		}
@@ -138,20 +151,22 @@ func (w *site) happen() {
 	if r.IntN(50) == 0 {
 		w.now = w.now.Add(time.Duration(r.IntN(90)) * time.Second)
 	}
-	if r.IntN(80) == 0 {
-		w.process++
-		w.note("HAProxy starts anew")
-		for _, a := range w.apps {
-			for _, m := range a.servers {
-				m.admin, m.fromConfig, m.weight, m.up = core.AdminMaint, true, 100, false
-				if m.policy.AlwaysUp {
-					m.admin, m.fromConfig, m.up = core.AdminReady, false, true
+	for k := range balancers {
+		if r.IntN(80) == 0 {
+			w.process[k]++
+			w.note("HAProxy %d starts anew", k)
+			for _, a := range w.apps {
+				for _, m := range a.servers {
+					m.seats[k] = seat{admin: core.AdminMaint, fromConfig: true, weight: 100}
+					if m.policy.AlwaysUp {
+						m.seats[k] = seat{admin: core.AdminReady, up: true, weight: 100}
+					}
 				}
 			}
 		}
-	}
-	if w.known = w.known || r.IntN(3) == 0; r.IntN(60) == 0 {
-		w.known = false
+		if w.known[k] = w.known[k] || r.IntN(3) == 0; r.IntN(60) == 0 {
+			w.known[k] = false
+		}
 	}
 	if r.IntN(150) == 0 {
 		w.memory = core.Memory{}
@@ -177,12 +192,19 @@ func (w *site) happen() {
 // strike hurts or heals one machine.
 func (w *site) strike(a *appWorld, m *machine) {
 	r := w.r
+	k := r.IntN(a.on)
+	at := &m.seats[k]
 	switch r.IntN(22) {
 	case 0, 1:
-		m.up = false
+		for i := range m.seats {
+			// Sometimes only one HAProxy finds it so.
+			m.seats[i].up = m.seats[i].up && i != k && r.IntN(2) == 0
+		}
 		w.note("%s/%s dies", a.policy.Name, m.policy.Name)
 	case 2, 3, 4, 5:
-		m.up = m.admin != core.AdminMaint
+		for i := range m.seats {
+			m.seats[i].up = m.seats[i].admin != core.AdminMaint
+		}
 	case 6:
 		m.silent = true
 	case 7, 8, 9:
@@ -199,15 +221,15 @@ func (w *site) strike(a *appWorld, m *machine) {
 			m.busy = 0
 		}
 	case 17:
-		m.current = r.IntN(3)
+		at.current = r.IntN(3)
 	case 18:
-		m.current = 0
+		at.current = 0
 	case 19:
-		m.admin, m.up = pick(r, core.AdminMaint, core.AdminDrain, core.AdminReady), true
-		w.note("a human sets %s/%s to %s", a.policy.Name, m.policy.Name, m.admin)
+		at.admin, at.up = pick(r, core.AdminMaint, core.AdminDrain, core.AdminReady), true
+		w.note("a human sets %s/%s on %d to %s", a.policy.Name, m.policy.Name, k, at.admin)
 	case 20:
-		m.weight = pick(r, 0, 50)
-		w.note("a human gives %s/%s weight %d", a.policy.Name, m.policy.Name, m.weight)
+		at.weight = pick(r, 0, 50)
+		w.note("a human gives %s/%s on %d weight %d", a.policy.Name, m.policy.Name, k, at.weight)
 	}
 }
 
@@ -219,8 +241,10 @@ func (m *machine) follow() {
 	case m.target > 0 && m.target < m.ready:
 		m.ready--
 	}
-	if m.admin == core.AdminDrain && !m.up {
-		m.up = true
+	for k := range m.seats {
+		if at := &m.seats[k]; at.admin == core.AdminDrain {
+			at.up = true
+		}
 	}
 	if m.warm == core.WarmRunning {
 		m.warm = core.WarmOK
@@ -231,18 +255,32 @@ func (w *site) observe() core.Observation {
 	o := core.Observation{Now: w.now}
 	for _, a := range w.apps {
 		ao := core.AppObs{Name: a.policy.Name, Traffic: a.traffic}
-		if a.policy.Proxied && w.known {
-			ao.Proxy = core.ProxyObs{Known: true, Process: fmt.Sprint(w.process)}
+		for k := range balancers {
+			if !a.policy.Proxied || k >= a.on {
+				break
+			}
+			at := core.InstanceObs{Name: instance(k), Servers: map[string]core.ProxyServerObs{}}
+			if w.known[k] {
+				at.ProxyObs = core.ProxyObs{Known: true, Process: fmt.Sprint(k, ":", w.process[k])}
+				for _, m := range a.servers {
+					s := m.seats[k]
+					at.Servers[m.policy.Name] = core.ProxyServerObs{Known: true, Admin: s.admin, FromConfig: s.fromConfig, Up: s.up && s.admin != core.AdminMaint,
+						Checked: true, Weight: s.weight, Current: s.current}
+					at.Current += s.current
+				}
+			}
+			if a.on == 1 {
+				ao.Proxy = at.ProxyObs
+			}
+			ao.Proxies = append(ao.Proxies, at)
 		}
 		if a.policy.Web && a.webKnown {
 			ao.Web = core.WebObs{Known: true, Weights: map[string]int{}}
 		}
 		for _, m := range a.servers {
 			so := core.ServerObs{Name: m.policy.Name, Warm: m.warm}
-			if ao.Proxy.Known {
-				so.Proxy = core.ProxyServerObs{Known: true, Admin: m.admin, FromConfig: m.fromConfig, Up: m.up && m.admin != core.AdminMaint,
-					Checked: true, Weight: m.weight, Current: m.current}
-				ao.Proxy.Current += m.current
+			if a.on == 1 && ao.Proxy.Known {
+				so.Proxy = ao.Proxies[0].Servers[m.policy.Name]
 			}
 			if m.policy.Managed && !m.silent {
 				so.Pool = core.PoolObs{Known: true, BusyKnown: true, Total: m.ready, Ready: m.ready, Busy: float64(min(m.busy, m.ready)), Target: m.target}
@@ -252,10 +290,15 @@ func (w *site) observe() core.Observation {
 			}
 			ao.Servers = append(ao.Servers, so)
 		}
+		if a.on == 1 {
+			ao.Proxies = nil // how one HAProxy is told of
+		}
 		o.Apps = append(o.Apps, ao)
 	}
 	return o
 }
+
+func instance(k int) string { return fmt.Sprint("lb", k) }
 
 // turn makes one plan, holds it against the account and carries it out, unless HAProxy or nginx is deaf this time.
 func (w *site) turn(total *tally) error {
@@ -279,9 +322,9 @@ func (w *site) turn(total *tally) error {
 			done.Web = nil
 		}
 		for _, act := range done.Actions {
-			w.note("%s/%s: %s %d", a.policy.Name, act.Server, act.Kind, act.Value)
+			w.note("%s/%s: %s %s %d", a.policy.Name, act.Server, act.Proxy, act.Kind, act.Value)
 		}
-		if err := a.judge(w.now, o.Apps[i], ap, done, total); err != nil {
+		if err := a.judge(w.now, &o.Apps[i], ap, done, total); err != nil {
 			return fmt.Errorf("%s: %w", a.policy.Name, err)
 		}
 		a.carryOut(done)
@@ -300,7 +343,7 @@ func (w *site) String() string {
 		text += line + "\n"
 	}
 	for _, a := range w.apps {
-		text += fmt.Sprintf("%s: proxied %v, web %v, max out %v, floor %d, strategy %s\n", a.policy.Name, a.policy.Proxied, a.policy.Web, a.policy.MaxOut, a.policy.MinServers, a.policy.Strategy)
+		text += fmt.Sprintf("%s: on %d, proxied %v, web %v, max out %v, floor %d, strategy %s\n", a.policy.Name, a.on, a.policy.Proxied, a.policy.Web, a.policy.MaxOut, a.policy.MinServers, a.policy.Strategy)
 		for _, m := range a.servers {
 			text += fmt.Sprintf("    %+v\n", *m)
 		}
@@ -316,20 +359,32 @@ func (m *machine) size(o core.ServerObs) float64 {
 	return math.Max(1, float64(m.policy.MaxWorkers))
 }
 
-// takes tells whether HAProxy sends requests to a machine that can answer them.
-func takes(p *core.AppPolicy, m *machine, o core.ServerObs) bool {
-	able := !m.policy.Managed || o.Pool.Known && o.Pool.Ready > 0
-	if p.Proxied {
-		return able && o.Proxy.Known && o.Proxy.Admin == core.AdminReady && o.Proxy.Up && o.Proxy.Weight > 0
+// takes tells whether the k-th HAProxy, or nginx where there is none, sends requests to a machine that can answer them.
+func (a *appWorld) takes(k int, m *machine, o *core.AppObs, so core.ServerObs) bool {
+	able := !m.policy.Managed || so.Pool.Known && so.Pool.Ready > 0
+	switch {
+	case !a.policy.Proxied:
+		return able && m.web > 0
+	case a.on > 1:
+		so.Proxy = o.Proxies[k].Servers[m.policy.Name]
 	}
-	return able && m.web > 0
+	return able && so.Proxy.Known && so.Proxy.Admin == core.AdminReady && so.Proxy.Up && so.Proxy.Weight > 0
 }
 
-// leaving lists what a plan takes from machines that take requests: by HAProxy or their agent, and by nginx.
-func (a *appWorld) leaving(now time.Time, o core.AppObs, plan core.AppPlan) (events, gone []outEvent) {
+func (a *appWorld) takesAny(m *machine, o *core.AppObs, so core.ServerObs) bool {
+	for k := range a.on {
+		if a.takes(k, m, o, so) {
+			return true
+		}
+	}
+	return false
+}
+
+// leaving lists what a plan takes from machines that take requests: by each HAProxy or their agent, and by nginx.
+func (a *appWorld) leaving(now time.Time, o *core.AppObs, plan core.AppPlan) (events [balancers][]outEvent, gone []outEvent) {
 	for i, m := range a.servers {
 		so := o.Servers[i]
-		if !takes(a.policy, m, so) {
+		if !a.takesAny(m, o, so) {
 			continue
 		}
 		has := m.size(so)
@@ -337,12 +392,16 @@ func (a *appWorld) leaving(now time.Time, o core.AppObs, plan core.AppPlan) (eve
 			if act.Server != m.policy.Name {
 				continue
 			}
-			switch act.Kind {
-			case core.Drain, core.Park, core.Enter:
-				events = append(events, outEvent{now, act.Server, has, has})
-			case core.SetWorkers:
-				if less := has - float64(act.Value); less > 0 {
-					events = append(events, outEvent{now, act.Server, less, has})
+			for k := range a.on {
+				switch act.Kind {
+				case core.Drain, core.Park, core.Enter:
+					if (a.on == 1 || act.Proxy == instance(k)) && a.takes(k, m, o, so) {
+						events[k] = append(events[k], outEvent{now, act.Server, has, has})
+					}
+				case core.SetWorkers:
+					if less := has - float64(act.Value); less > 0 {
+						events[k] = append(events[k], outEvent{now, act.Server, less, has})
+					}
 				}
 			}
 		}
@@ -354,50 +413,65 @@ func (a *appWorld) leaving(now time.Time, o core.AppObs, plan core.AppPlan) (eve
 		}
 	}
 	if !a.policy.Proxied {
-		return append(events, gone...), nil
+		for k := range a.on {
+			events[k] = append(events[k], gone...)
+		}
+		return events, nil
 	}
 	return events, gone
 }
 
 // judge is the oracle: it knows neither phases nor memories. What was ordered may have got lost; what counts is what was
 // carried out, of what there was when it was ordered.
-func (a *appWorld) judge(now time.Time, o core.AppObs, ordered, done core.AppPlan, total *tally) error {
+func (a *appWorld) judge(now time.Time, o *core.AppObs, ordered, done core.AppPlan, total *tally) error {
+	a.asked = lastMinute(a.asked, now)
 	asked, askedGone := a.leaving(now, o, ordered)
-	a.asked = append(append(lastMinute(a.asked, now), asked...), askedGone...)
+	for k := range asked {
+		a.asked = append(a.asked, asked[k]...)
+	}
+	a.asked = append(a.asked, askedGone...)
 	events, gone := a.leaving(now, o, done)
-	left := map[string]bool{}
-	for _, e := range events {
-		if e.amount == e.had {
-			left[e.server] = true
-			total.leaves++
-		} else {
-			total.workers++
-		}
-	}
 	total.web += len(gone)
-	if err := a.lastReady(o, left, total); err != nil {
-		return err
-	}
-	a.out, a.webOut = append(lastMinute(a.out, now), events...), append(lastMinute(a.webOut, now), gone...)
+	a.webOut = append(lastMinute(a.webOut, now), gone...)
 	whole, largest := a.had(o)
-	for where, left := range map[string][]outEvent{"HAProxy and workers": events, "nginx": gone} {
-		window := map[string][]outEvent{"HAProxy and workers": a.out, "nginx": a.webOut}[where]
-		sum := 0.0
-		for _, e := range window {
-			sum += e.amount
+	for k := range a.on {
+		left := map[string]bool{}
+		for _, e := range events[k] {
+			if e.amount == e.had {
+				left[e.server] = true
+				total.leaves++
+			} else {
+				total.workers++
+			}
 		}
-		if most := max(a.policy.MaxOut*whole, largest); len(left) > 0 && sum > most+1e-6 {
-			return fmt.Errorf("%s: %.0f of %.0f left within a minute, at most %.1f may: %+v", where, sum, whole, most, window)
+		if err := a.lastReady(k, o, left, total); err != nil {
+			return err
 		}
+		a.out[k] = append(lastMinute(a.out[k], now), events[k]...)
+		if err := a.minute(fmt.Sprint("HAProxy ", k, " and workers"), a.out[k], len(events[k]), whole, largest); err != nil {
+			return err
+		}
+	}
+	return a.minute("nginx", a.webOut, len(gone), whole, largest)
+}
+
+// minute holds what left within it, events of it just now, against what there was.
+func (a *appWorld) minute(where string, window []outEvent, events int, whole, largest float64) error {
+	sum := 0.0
+	for _, e := range window {
+		sum += e.amount
+	}
+	if most := max(a.policy.MaxOut*whole, largest); events > 0 && sum > most+1e-6 {
+		return fmt.Errorf("%s: %.0f of %.0f left within a minute, at most %.1f may: %+v", where, sum, whole, most, window)
 	}
 	return nil
 }
 
 // lastReady: whoever leaves leaves enough others behind that take requests.
-func (a *appWorld) lastReady(o core.AppObs, left map[string]bool, total *tally) error {
+func (a *appWorld) lastReady(k int, o *core.AppObs, left map[string]bool, total *tally) error {
 	stay := 0
 	for i, m := range a.servers {
-		if takes(a.policy, m, o.Servers[i]) && !left[m.policy.Name] {
+		if a.takes(k, m, o, o.Servers[i]) && !left[m.policy.Name] {
 			stay++
 		}
 	}
@@ -405,7 +479,7 @@ func (a *appWorld) lastReady(o core.AppObs, left map[string]bool, total *tally) 
 		total.floor++
 	}
 	if len(left) > 0 && stay < a.policy.MinServers {
-		return fmt.Errorf("%v left, and %d servers that take requests stay (floor %d)", left, stay, a.policy.MinServers)
+		return fmt.Errorf("%v left HAProxy %d, and %d servers that take requests stay (floor %d)", left, k, stay, a.policy.MinServers)
 	}
 	return nil
 }
@@ -420,10 +494,10 @@ func lastMinute(out []outEvent, now time.Time) (window []outEvent) {
 }
 
 // had is what there is, and what there was where something left within the minute: in all, and on the largest machine.
-func (a *appWorld) had(o core.AppObs) (whole, largest float64) {
+func (a *appWorld) had(o *core.AppObs) (whole, largest float64) {
 	for i, m := range a.servers {
 		had := 0.0
-		if takes(a.policy, m, o.Servers[i]) {
+		if a.takesAny(m, o, o.Servers[i]) {
 			had = m.size(o.Servers[i])
 		}
 		for _, e := range a.asked {
@@ -448,18 +522,15 @@ func (a *appWorld) carryOut(plan core.AppPlan) {
 				if !m.silent {
 					m.target = act.Value
 				}
+				continue
 			case core.Warm:
 				m.warm = core.WarmRunning
-			case core.Enter:
-				m.weight, m.admin, m.up = act.Value, core.AdminDrain, false
-			case core.Ready:
-				m.weight, m.admin, m.up = act.Value, core.AdminReady, true
-			case core.SetWeight:
-				m.weight = act.Value
-			case core.Drain:
-				m.admin = core.AdminDrain
-			case core.Park:
-				m.weight, m.admin, m.up = 0, core.AdminMaint, false
+				continue
+			}
+			for k := range a.on {
+				if a.on == 1 || act.Proxy == instance(k) {
+					m.seats[k].take(act)
+				}
 			}
 		}
 	}
@@ -469,5 +540,21 @@ func (a *appWorld) carryOut(plan core.AppPlan) {
 				m.web = ws.Weight
 			}
 		}
+	}
+}
+
+// take carries out a step on a HAProxy.
+func (s *seat) take(act core.Action) {
+	switch act.Kind {
+	case core.Enter:
+		s.weight, s.admin, s.up = act.Value, core.AdminDrain, false
+	case core.Ready:
+		s.weight, s.admin, s.up = act.Value, core.AdminReady, true
+	case core.SetWeight:
+		s.weight = act.Value
+	case core.Drain:
+		s.admin = core.AdminDrain
+	case core.Park:
+		s.weight, s.admin, s.up = 0, core.AdminMaint, false
 	}
 }
