@@ -62,7 +62,7 @@ type site struct {
 	policy  core.Policy
 	memory  core.Memory
 	apps    []*appWorld
-	story   []string
+	story   []event
 }
 
 type appWorld struct {
@@ -332,15 +332,22 @@ func (w *site) turn(total *tally) error {
 	return nil
 }
 
+// event is a line of the story, written out when it is needed.
+type event struct {
+	at     time.Time
+	format string
+	args   []any
+}
+
 func (w *site) note(format string, args ...any) {
-	w.story = append(w.story, w.now.Format("04:05.0 ")+fmt.Sprintf(format, args...))
+	w.story = append(w.story, event{w.now, format, args})
 }
 
 // String tells the end of the story and how things stand, for a failure.
 func (w *site) String() string {
 	text := ""
 	for _, line := range w.story[max(0, len(w.story)-60):] {
-		text += line + "\n"
+		text += line.at.Format("04:05.0 ") + fmt.Sprintf(line.format, line.args...) + "\n"
 	}
 	for _, a := range w.apps {
 		text += fmt.Sprintf("%s: on %d, proxied %v, web %v, max out %v, floor %d, strategy %s\n", a.policy.Name, a.on, a.policy.Proxied, a.policy.Web, a.policy.MaxOut, a.policy.MinServers, a.policy.Strategy)
