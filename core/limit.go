@@ -79,11 +79,25 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 			actions = append(actions, s.Action)
 			continue
 		}
-		if last {
+		if last || s.Kind == SetMaxConn && l.keepsWorkers(v, &s) {
 			actions = append(actions, s.Action)
 		}
 	}
 	return actions
+}
+
+// keepsWorkers makes of a maxconn for fewer workers, which may not leave yet, one for those that are ready; false when HAProxy
+// has that.
+func (l *limiter) keepsWorkers(v *view, s *step) bool {
+	s.Value = max(1, v.o.Pool.Ready) * l.t.p.MaxConnPerWorker
+	for k := range v.fronts {
+		if f := &v.fronts[k]; f.at.Name == s.Proxy {
+			f.m.MaxConn, f.m.MaxSeen = int32(s.Value), f.o.MaxConn == s.Value
+			v.sum()
+			return !f.m.MaxSeen
+		}
+	}
+	return false
 }
 
 // what leaves.
