@@ -39,10 +39,15 @@ test: test-deps ## unit, race and end-to-end tests against the real programs
 test-short: ## the tests that need no other programs
 	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
 
-test-matrix: test-deps ## the filter's tests, with their tables, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
+test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
 	@scripts/haproxy-versions.sh dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
 		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
+	@for haproxy in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
+		echo "== $$haproxy"; \
+		TIDEGATE_TEST_HAPROXY=$$haproxy TIDEGATE_RELOADS=100 go test -count=1 -timeout 15m -run 'TestReconcile|TestCheckLive' ./cmd/tidegate && \
+		TIDEGATE_TEST_HAPROXY=$$haproxy go test -count=1 -timeout 15m -run 'TestAReload|TestKindsOf|TestBusySlots|TestFreeSlots|TestManyCommands|TestLoadAnd|TestMetrics' ./haproxy || exit 1; \
+	done
 	@$(MAKE) --no-print-directory test-moves
 
 test-moves: test-deps ## servers up and down twenty times under load, on each HAProxy that test-matrix has fetched: two and a half minutes each
@@ -63,12 +68,13 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## each fuzz target: a minute for the SPOE decoders, ten seconds for the others, seven minutes in all (FUZZTIME=5s sets one for all)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## what the SPOE agent costs, beside a peer and a limit: about four minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
+bench: ## what the SPOE agent and the runtime API's client cost, beside a peer and a limit: about five minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
 	@go run ./tests/bench $(BENCH)
 	@go test -run "^$$" -bench Decide -benchtime 30x ./core
 
-promises: ## a million decisions on good and bad observations, with the race detector: up to 15 minutes
+promises: ## a million decisions on good and bad observations, with the race detector, and a million plans for the limiter: up to 20 minutes
 	@TIDEGATE_DECISIONS=1000000 go test -race -count=1 -run TestPromises -timeout 15m ./core/sizing
+	@TIDEGATE_PLANS=1000000 go test -count=1 -v -run TestBlastRadius -timeout 15m ./core
 
 sensitivity: ## each default of the sizing policy halved and doubled on the built-in traces (SENSITIVITY="--seed 301" for another seed)
 	@go build -o bin/tidegate ./cmd/tidegate

@@ -44,7 +44,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	p.DrainThen = core.DrainThen(s.oneOf(key+".drain_then", raw.DrainThen, string(core.ThenPark), string(core.ThenPark), string(core.ThenWait), string(core.ThenCut)))
 	p.StartDeadline = s.duration(key+".start_deadline", raw.StartDeadline, 30*time.Second, time.Second, time.Hour)
 	p.RetryAfter = s.duration(key+".retry_after", raw.RetryAfter, time.Minute, time.Second, day)
-	p.MaxOut = s.share(key+".max_out_per_minute", raw.MaxOut, 0.5, false)
+	p.MaxOut = s.share(key+".max_out_per_minute", raw.MaxOut, 0.2, false)
 	p.ErrorStorm = s.share(key+".error_storm", raw.ErrorStorm, 0.5, true)
 	if len(raw.Servers) == 0 {
 		s.fail(key+".servers", "", "at least one server")

@@ -1,6 +1,9 @@
 package core
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A server that is to be elsewhere goes out as one that is parked does, but its workers stay; one that is out already goes at once.
 func TestServersAreReaddressedOneAfterAnother(t *testing.T) {
@@ -8,18 +11,19 @@ func TestServersAreReaddressedOneAfterAnother(t *testing.T) {
 	for i := range p.Servers {
 		p.Servers[i].Address = "10.0.0.1:8" + p.Servers[i].Name
 	}
+	p.Latency.Quiet = time.Hour
 	w := newWorld(t, p)
 	a, b := w.serving("a", 4), w.serving("b", 4)
 	for _, f := range w.servers {
 		f.address = "10.9.9.9:1"
 	}
 	a.current = 1
-	w.turns(6)
+	w.turns(66)
 	if a.admin != AdminDrain || b.admin != AdminReady || w.servers["c"].address != "10.0.0.1:8c" {
 		t.Fatalf("a %+v, b %+v, c %+v", *a, *b, *w.servers["c"])
 	}
 	a.current = 0
-	for range 40 {
+	for range 140 {
 		if w.turn(); w.inService() == 0 {
 			t.Fatal("no server is in service")
 		}
@@ -39,7 +43,7 @@ func TestReaddressingKeepsTheLeastNumberOfServers(t *testing.T) {
 	a := w.serving("a", 4)
 	w.serving("b", 4)
 	a.address = "10.9.9.9:1"
-	w.turns(20)
+	w.turns(80)
 	if w.inService() != 2 || !w.has(CodeLimited) {
 		t.Fatalf("%d in service, reasons %v", w.inService(), w.reasons)
 	}
@@ -67,7 +71,7 @@ func TestAddressesArePutBackAfterARestart(t *testing.T) {
 
 func TestServersAreAddedAndThoseAddedAreDeleted(t *testing.T) {
 	p := policy(Latency, managed("a"), managed("b"), managed("c"))
-	p.Dynamic, p.Servers[1].AlwaysUp = true, true
+	p.Dynamic, p.Servers[1].AlwaysUp, p.Latency.Quiet = true, true, time.Hour
 	w := newWorld(t, p)
 	w.serving("a", 4)
 	w.servers["b"].missing = true
@@ -81,7 +85,7 @@ func TestServersAreAddedAndThoseAddedAreDeleted(t *testing.T) {
 	w.process, b.missing, w.log = "2:2", true, nil
 	w.turns(2)
 	wantKinds(t, w.kinds("b"), Add, Ready)
-	w.turns(5)
+	w.turns(65)
 	// It leaves the policy, and so does c, which the configuration of HAProxy has.
 	w.p.Servers, w.log = p.Servers[:1], nil
 	b.current = 1

@@ -52,7 +52,7 @@ func TestWorkersStayUntilThoseThatReplaceThemAreReady(t *testing.T) {
 	w.turn()
 	// Four workers are needed: two and two, so one of a's three is to go, but not before b's two are in service.
 	a.busy = 2.5
-	for range 30 {
+	for range 90 {
 		before := a.ready
 		w.turn()
 		if b := w.servers["b"]; a.ready < before && (b.admin != AdminReady || b.ready < 2) {

@@ -53,7 +53,7 @@ func TestConsumersLeaveOnlyWhenOthersAreReady(t *testing.T) {
 	var m Memory
 	var plan Plan
 	late := 0
-	for i := range 40 {
+	for i := range 100 {
 		plan, m = Decide(p, m, pools(now.Add(time.Duration(i)*time.Second), calm, ready...))
 		sum := 0
 		for k, target := range plan.Apps[0].Targets {

@@ -90,6 +90,8 @@ type view struct {
 	foreign bool
 	// gone: it has left the policy, and is in HAProxy because tidegate added it.
 	gone bool
+	// stays: it is leaving, but nginx keeps it in this turn.
+	stays bool
 }
 
 func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {

@@ -21,7 +21,7 @@ func TestShrinkingGoesNginxThenDrainThenMaintThenWorkers(t *testing.T) {
 	w.serving("a", 4)
 	b := w.serving("b", 4)
 	b.current = 1
-	w.turns(45)
+	w.turns(75)
 	if b.admin != AdminDrain || w.web["b"] != 0 {
 		t.Fatalf("b is %s with nginx weight %d, want drain and 0", b.admin, w.web["b"])
 	}

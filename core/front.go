@@ -153,16 +153,6 @@ func (v *view) known() bool {
 	return false
 }
 
-// up tells whether an instance finds the server healthy.
-func (v *view) up() bool {
-	for i := range v.fronts {
-		if v.fronts[i].o.Up {
-			return true
-		}
-	}
-	return false
-}
-
 // current is the number of requests in service on it, as far as they are known.
 func (v *view) current() int {
 	n := 0

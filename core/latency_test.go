@@ -142,7 +142,7 @@ func TestInitialStatesAreAppliedOnceAndNeverAfterARestart(t *testing.T) {
 	w := newWorld(t, p)
 	w.serving("a", 4)
 	w.serving("c", 4)
-	w.turns(15)
+	w.turns(75)
 	if w.servers["b"].admin != AdminReady || w.servers["c"].admin != AdminMaint {
 		t.Fatalf("b %s, c %s", w.servers["b"].admin, w.servers["c"].admin)
 	}

@@ -252,28 +252,18 @@ func (t *turn) setWorkers(v *view, pr *proposal) {
 		return
 	}
 	pr.act(t, nil, SetWorkers, pr.next.Workers, "%d workers run, %d are wanted", v.o.Pool.Total, pr.next.Workers)
-	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && v.m.Phase.InService() {
+	if less := v.o.Pool.Ready - pr.next.Workers; less > 0 && (v.m.Phase.InService() || t.ready(v)) {
 		last := &pr.steps[len(pr.steps)-1]
 		last.out, last.booked = float64(less), t.lowers(v)
 	}
 }
 
-// capacity in service: ready workers, or servers where workers are not managed.
-func (t *turn) capacity() float64 {
-	sum := 0.0
-	for i := range t.servers {
-		if v := &t.servers[i]; v.m.Phase.InService() && !v.foreign {
-			sum += t.weightOf(v)
-		}
-	}
-	return sum
-}
-
+// weightOf is what a server is worth while it is in service: its ready workers, or its size where workers are not managed.
 func (t *turn) weightOf(v *view) float64 {
 	if v.p.Managed && v.o.Pool.Known {
 		return math.Max(1, float64(v.o.Pool.Ready))
 	}
-	return math.Max(1, float64(v.m.Workers))
+	return math.Max(1, float64(v.p.MaxWorkers))
 }
 
 // parkStep takes a server out of nginx, then out of each HAProxy instance by itself, and lets the workers go when no instance

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -13,89 +14,235 @@ const minute = time.Minute
 // so that it is proposed again in the next turn. It refuses
 //
 //   - whatever takes capacity away while the data are bad (a hold),
-//   - a server leaving when no more than MinServers would be left in service,
+//   - a server leaving, and again its last step out of HAProxy, when fewer than MinServers others that stay (at least one) take
+//     requests, as HAProxy and the node agents report,
 //   - workers leaving, alone or with their server, before those that are to stay are ready in the wanted number (all strategies that size in workers):
 //     while load moves from one server to others, the others come first,
-//   - more than MaxOut of the capacity leaving within a minute (a single step is always allowed when nothing left before).
+//   - more than MaxOut of the capacity, or more than one server if that is more, leaving within a minute,
+//   - anything leaving within a minute of the app's first sight: what left before is not known then.
 func (t *turn) limit(proposals []proposal) []Action {
-	serving := 0
+	t.m.Out = slices.DeleteFunc(t.m.Out, func(o OutPoint) bool { return t.now.Sub(o.At) >= minute })
+	l := limiter{t: t, surplus: t.surplus(), left: map[*view]bool{}}
+	// nginx may take its time: what it still has leaves when it follows, so that has to be in order then.
 	for i := range t.servers {
-		v := &t.servers[i]
-		if v.m.Serve && v.m.Phase.InService() && !v.foreign && (!t.p.Proxied || v.up()) {
-			serving++
+		if v := &t.servers[i]; t.p.Web && !v.foreign && v.m.Phase == PhaseLeaving && !v.m.Serve && t.inWeb(v) {
+			v.stays = !l.passes(v, t.weightOf(v), wholeAgain)
 		}
 	}
-	for len(t.m.Out) > 0 && t.now.Sub(t.m.Out[0].At) >= minute {
-		t.m.Out = t.m.Out[1:]
-	}
-	gone := 0.0
-	for _, o := range t.m.Out {
-		gone += o.Amount
-	}
-	l := limiter{t: t, serving: serving, gone: gone, before: t.capacity() + gone, surplus: t.surplus()}
 	var actions []Action
-	for _, pr := range proposals {
+	for i := range proposals {
+		pr := &proposals[i]
 		v := &t.servers[pr.index]
-		if pr.leaves && !l.passes(v, pr.out, true) {
+		if pr.leaves && !l.passes(v, pr.out, whole) {
 			pr.stay(v)
 		}
-		v.commit(&pr)
-		last := true
-		for _, s := range pr.steps {
-			switch {
-			case s.out > 0 && s.booked:
-				last = t.hold == "" && s.out <= l.surplus
-			case s.out > 0:
-				last = l.passes(v, s.out, false)
-			case !s.with:
-				actions = append(actions, s.Action)
-				continue
-			}
-			if last {
-				actions = append(actions, s.Action)
-			}
-		}
+		l.takeOut(v, pr)
+		v.commit(pr)
+		actions = l.steps(actions, v, pr)
 	}
 	t.m.Limited = l.limited
 	return inOrder(actions)
 }
 
-// limiter is the account of one turn.
+// takeOut weighs the end of the traffic from HAProxy to a server that has been let go: on each instance by itself.
+func (l *limiter) takeOut(v *view, pr *proposal) {
+	for k := range v.fronts {
+		f := &v.fronts[k]
+		ends := func(s step) bool {
+			return s.Proxy == f.at.Name && (s.Kind == Drain || s.Kind == Park || s.Kind == Enter)
+		}
+		// One that is only to be elsewhere, and gets no requests where it is, has nothing to lose.
+		if !f.o.Known || f.o.Admin != AdminReady || v.m.Serve && !f.o.Up || !slices.ContainsFunc(pr.steps, ends) {
+			continue
+		}
+		w := whole
+		if f.m.Phase == PhaseLeaving || l.left[v] {
+			w = wholeAgain
+		}
+		if l.passes(v, l.t.weightOf(v), w) {
+			continue
+		}
+		f.next = f.m
+		pr.steps = slices.DeleteFunc(pr.steps, ends)
+	}
+}
+
+// steps appends the actions of a proposal that may be taken now.
+func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
+	last := true
+	for _, s := range pr.steps {
+		switch {
+		case s.out > 0 && s.booked:
+			last = l.passes(v, s.out, workersAgain)
+		case s.out > 0:
+			last = l.passes(v, s.out, workers)
+		case !s.with:
+			actions = append(actions, s.Action)
+			continue
+		}
+		if last || s.Kind == SetMaxConn && l.keepsWorkers(v, &s) {
+			actions = append(actions, s.Action)
+		}
+	}
+	return actions
+}
+
+// keepsWorkers makes of a maxconn for fewer workers, which may not leave yet, one for those that are ready; false when HAProxy
+// has that.
+func (l *limiter) keepsWorkers(v *view, s *step) bool {
+	s.Value = max(1, v.o.Pool.Ready) * l.t.p.MaxConnPerWorker
+	for k := range v.fronts {
+		if f := &v.fronts[k]; f.at.Name == s.Proxy {
+			f.m.MaxConn, f.m.MaxSeen = int32(s.Value), f.o.MaxConn == s.Value
+			v.sum()
+			return !f.m.MaxSeen
+		}
+	}
+	return false
+}
+
+// what leaves.
+type what int
+
+const (
+	// workers of a server that stays; workersAgain: HAProxy has been told of it, and now the agent is.
+	workers what = iota
+	workersAgain
+	// whole: a server with all its workers. wholeAgain: it has been let go, and now nginx or HAProxy follows. What follows may do
+	// so much later, and counts from then on.
+	whole
+	wholeAgain
+)
+
+// inWeb tells whether nginx may send requests to a server.
+func (t *turn) inWeb(v *view) bool { return !t.o.Web.Known || t.o.Web.Weights[v.p.Name] > 0 }
+
+// ready tells whether a server takes requests now, as HAProxy and its agent say; without HAProxy, nginx' verified file; without
+// both, as far as we have let it.
+func (t *turn) ready(v *view) bool {
+	switch {
+	case v.foreign || v.p.Managed && (!v.o.Pool.Known || v.o.Pool.Ready == 0):
+		return false
+	case t.p.Proxied:
+		return slices.ContainsFunc(v.fronts, front.ready)
+	case t.p.Web:
+		return t.o.Web.Known && t.o.Web.Weights[v.p.Name] > 0
+	}
+	return v.m.Phase.InService()
+}
+
+// ready tells whether the instance sends requests to the server.
+func (f front) ready() bool {
+	return !f.foreign && f.o.Known && f.o.Admin == AdminReady && f.o.Up && f.o.Weight > 0
+}
+
+// limiter is the account of one turn. What has left within the last minute stands in the memory.
 type limiter struct {
-	t       *turn
-	serving int
-	// gone is the capacity that has left within the last minute, before what there was without that.
-	gone, before float64
+	t *turn
+	// left are the servers that leave in this turn, or an instance of which does.
+	left map[*view]bool
 	// surplus is how many more workers are ready on the servers that stay than are wanted.
 	surplus float64
 	limited bool
 }
 
-// passes tells whether an amount of capacity may leave now, and books it.
-func (l *limiter) passes(v *view, out float64, leaves bool) bool {
+// others is how many other servers that stay take requests: where there are several HAProxy instances, on the one of those it
+// leaves where they are fewest.
+func (l *limiter) others(than *view) int {
 	t := l.t
+	count := func(k int) int {
+		n := 0
+		for i := range t.servers {
+			v := &t.servers[i]
+			if v != than && !l.left[v] && v.m.Serve && v.m.Phase.InService() && t.ready(v) && (k < 0 || v.fronts[k].ready()) {
+				n++
+			}
+		}
+		return n
+	}
+	least := -1
+	for k := range than.fronts {
+		if than.fronts[k].ready() {
+			if n := count(k); least < 0 || n < least {
+				least = n
+			}
+		}
+	}
+	if least < 0 {
+		return count(-1)
+	}
+	return least
+}
+
+// passes tells whether an amount of capacity may leave now, and books it.
+func (l *limiter) passes(v *view, out float64, w what) bool {
+	t, leaves := l.t, w == whole || w == wholeAgain
 	if t.hold != "" || leaves && l.surplus < 0 || !leaves && out > l.surplus {
 		return false
 	}
-	others := l.serving
-	if leaves && v.m.Serve {
-		// It is to come back, but is out as long as the others are alone.
-		others--
+	rest, before := t.m.Out, OutPoint{}
+	if w == workersAgain || w == wholeAgain {
+		// Workers that it has lost on its own since then do not make less of what left.
+		rest, before = withoutLast(t.m.Out, v.p.Name, leaves)
+		out = max(out, before.Amount)
 	}
-	if why := l.refuse(out, leaves, others); why != "" {
+	a, others := t.account(rest), l.others(v)
+	if why := l.refuse(a, others, out, leaves); why != "" {
 		if !t.m.Limited && !l.limited {
-			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(l.gone), "capacity": round2(l.before), "max_out": t.p.MaxOut, "serving": float64(others)}, "%s is held back: %s", v.p.Name, why)
+			t.reason(CodeLimited, v.p.Name, map[string]float64{"out": round2(out), "gone": round2(a.gone), "capacity": round2(a.before), "max_out": t.p.MaxOut, "serving": float64(others)}, "%s is held back: %s", v.p.Name, why)
 		}
 		l.limited = true
 		return false
 	}
-	if !leaves {
+	if leaves {
+		l.left[v] = true
+	} else {
 		l.surplus -= out
 	}
-	l.serving = others
-	l.gone += out
-	t.m.Out = append(t.m.Out, OutPoint{t.now, out})
+	o := OutPoint{At: t.now, Amount: out, Server: v.p.Name, Had: before.Had, Whole: leaves}
+	if t.ready(v) {
+		o.Had = max(o.Had, t.weightOf(v))
+	}
+	t.m.Out = append(rest, o)
 	return true
+}
+
+// withoutLast takes out the last time that the server, or workers of it, left.
+func withoutLast(out []OutPoint, server string, whole bool) ([]OutPoint, OutPoint) {
+	for i := len(out) - 1; i >= 0; i-- {
+		if out[i].Whole == whole && out[i].Server == server {
+			return slices.Concat(out[:i], out[i+1:]), out[i]
+		}
+	}
+	return out, OutPoint{}
+}
+
+// account is what the limit on a minute is measured by, in workers.
+type account struct {
+	// gone has left within the last minute, before is what there would be now if it had not, largest the largest server of it.
+	gone, before, largest float64
+}
+
+// account adds up what left within the last minute.
+func (t *turn) account(out []OutPoint) account {
+	var a account
+	for _, o := range out {
+		a.gone += o.Amount
+	}
+	for i := range t.servers {
+		s, had := &t.servers[i], 0.0
+		if t.ready(s) {
+			had = t.weightOf(s)
+		}
+		for _, o := range t.m.Out {
+			if o.Server == s.p.Name {
+				had = max(had, o.Had)
+			}
+		}
+		a.before += had
+		a.largest = max(a.largest, had)
+	}
+	return a
 }
 
 // surplus of ready workers over the wanted number, on servers that are to stay; without a wanted number there is no end to it.
@@ -105,19 +252,27 @@ func (t *turn) surplus() float64 {
 	}
 	ready := 0
 	for i := range t.servers {
-		if v := &t.servers[i]; v.m.Serve && v.m.Phase.InService() && !v.foreign && !t.down(v) {
+		if v := &t.servers[i]; v.m.Serve && v.m.Phase.InService() && t.ready(v) {
 			ready += v.o.Pool.Ready
 		}
 	}
-	return float64(ready - t.result.Workers)
+	return float64(ready - max(t.result.Workers, t.p.MinWorkers))
 }
 
-func (l *limiter) refuse(out float64, leaves bool, others int) string {
-	if leaves && others < l.t.p.MinServers {
-		return fmt.Sprintf("only %d other servers are in service, and %d must be", others, l.t.p.MinServers)
+func (l *limiter) refuse(a account, others int, out float64, leaves bool) string {
+	p := l.t.p
+	if least := max(1, p.MinServers); leaves && others < least {
+		return fmt.Sprintf("only %d other servers are in service, and %d must be", others, least)
 	}
-	if most := l.t.p.MaxOut * l.before; l.gone > 0 && l.gone+out > most+1e-9 {
-		return fmt.Sprintf("with it %.0f of %.0f workers would have left within a minute, and %.0f %% may", l.gone+out, l.before, 100*l.t.p.MaxOut)
+	if l.t.now.Sub(l.t.m.Since) < minute {
+		return "the app has been seen for less than a minute, and what left before that is not known"
+	}
+	if leaves && l.t.p.Web && !l.t.o.Web.Known {
+		return "nginx' file is not known"
+	}
+	// What leaves first always may: a server that is down is no part of the capacity, and yet may be the largest.
+	if most := max(p.MaxOut*a.before, a.largest); a.gone > 0 && a.gone+out > most+1e-9 {
+		return fmt.Sprintf("with it %.0f of %.0f workers would have left within a minute, and %.0f %% may (or one server)", a.gone+out, a.before, 100*p.MaxOut)
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"testing"
+	"time"
 )
 
 func TestTheLastHealthyServerStays(t *testing.T) {
@@ -26,7 +27,7 @@ func TestAHoldStopsWhatWasDecidedBefore(t *testing.T) {
 	for _, s := range p.Servers {
 		w.serving(s.Name, 4)
 	}
-	w.turns(30) // one has left, the others wait for their minute
+	w.turns(90) // one has left, the others wait for their minute
 	n := w.inService()
 	if n < 3 {
 		t.Fatalf("%d in service, the test wants servers that wait to leave", n)
@@ -90,9 +91,9 @@ func TestLimiterPacesWhatLeaves(t *testing.T) {
 	for _, s := range p.Servers {
 		w.serving(s.Name, 4)
 	}
-	w.turns(45)
-	if n := w.inService(); n < 3 {
-		t.Fatalf("%d of 4 in service within a minute of the first leaving, at most 30 %% may go", n)
+	w.turns(130)
+	if n := w.inService(); n != 3 {
+		t.Fatalf("%d of 4 in service within a minute of the first leaving, at most 30 %% (or one server) may go", n)
 	}
 	if !w.has(CodeLimited) {
 		t.Fatalf("not explained: %v", w.reasons)
@@ -100,5 +101,82 @@ func TestLimiterPacesWhatLeaves(t *testing.T) {
 	w.turns(600)
 	if w.inService() != 1 {
 		t.Fatalf("%d in service at the end", w.inService())
+	}
+}
+
+// Between the decision that a server leaves and HAProxy's drain the others can die.
+func TestTheLastReadyServerIsNotDrained(t *testing.T) {
+	for name, hurt := range map[string]func(w *world){
+		"fails its checks":         func(w *world) { w.servers["b"].up = false },
+		"a human set weight 0":     func(w *world) { w.servers["b"].weight = 0 },
+		"has no worker any more":   func(w *world) { w.servers["b"].ready = 0 },
+		"its agent fell silent":    func(w *world) { w.servers["b"].agentOK = false },
+		"is drained by a human":    func(w *world) { w.servers["b"].admin = AdminDrain },
+		"HAProxy was not readable": func(w *world) { w.proxyOK = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policy(Latency, managed("c"), managed("a"), managed("b"))
+			p.Latency.Quiet = time.Hour
+			w := newWorld(t, p)
+			w.serving("a", 4)
+			w.serving("b", 4)
+			w.turns(65)
+			app := w.m.Apps["shop"]
+			a := app.Servers["a"]
+			a.Serve, a.Phase, a.Since = false, PhaseLeaving, w.now
+			app.Servers = map[string]ServerMemory{"a": a, "b": app.Servers["b"], "c": app.Servers["c"]}
+			w.m.Apps["shop"] = app
+			hurt(w)
+			w.turn()
+			if w.servers["a"].admin != AdminReady {
+				t.Fatalf("a was drained while b %s: %v", name, w.log)
+			}
+		})
+	}
+}
+
+// nginx is a way to take a server out, too.
+func TestNginxKeepsWhatTheLimiterHoldsBack(t *testing.T) {
+	for _, proxied := range []bool{true, false} {
+		p := policy(Latency, server("a"), server("b"), server("c"), server("d"), server("e"))
+		p.Proxied, p.Web, p.MaxOut, p.Latency.Quiet = proxied, true, 0.2, time.Second
+		w := newWorld(t, p)
+		for _, s := range p.Servers {
+			w.serving(s.Name, 4)
+		}
+		w.turns(61)
+		for range 58 {
+			w.turn()
+			up := 0
+			for _, weight := range w.web {
+				if weight > 0 {
+					up++
+				}
+			}
+			if up < 4 {
+				t.Fatalf("proxied %v: %d of 5 left in nginx within a minute of the first leaving: %v", proxied, up, w.web)
+			}
+		}
+		if !w.has(CodeLimited) {
+			t.Fatalf("proxied %v: nothing was held back", proxied)
+		}
+	}
+}
+
+// What left before the first sight is not known.
+func TestNothingLeavesInTheFirstMinute(t *testing.T) {
+	p := policy(Latency, server("a"), server("b"), server("c"))
+	p.MaxOut, p.Latency.Quiet = 0.2, time.Second
+	w := newWorld(t, p)
+	for _, s := range p.Servers {
+		w.serving(s.Name, 4)
+	}
+	w.turns(60)
+	if w.inService() != 3 {
+		t.Fatalf("%d of 3 in service after a minute: %v", w.inService(), w.log)
+	}
+	w.turns(5)
+	if w.inService() != 2 {
+		t.Fatalf("%d of 3 in service soon after: %v", w.inService(), w.reasons)
 	}
 }

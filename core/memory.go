@@ -42,10 +42,15 @@ type LatencyMemory struct {
 	Breaches int             `json:"breaches"`
 }
 
-// OutPoint is an amount of capacity (workers) that left at a time.
+// OutPoint is an amount of capacity (workers) that left a server at a time.
 type OutPoint struct {
 	At     time.Time `json:"at"`
 	Amount float64   `json:"amount"`
+	Server string    `json:"server,omitempty"`
+	// Had is what the server had before, if it took requests then.
+	Had float64 `json:"had,omitempty"`
+	// Whole: the server itself left, not only workers of it.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Phase is where a server stands in its life; the package comment draws it.

@@ -14,7 +14,8 @@ func (t *turn) web() []WebServer {
 			return nil
 		}
 		w := 0
-		if v.m.Serve && v.m.Phase.InService() && !v.foreign {
+		// A server that is no longer wanted stays until the limiter lets it leave.
+		if (v.m.Phase.InService() || v.stays) && !v.foreign {
 			w = t.webWeight(v)
 			any = true
 		}

@@ -104,35 +104,39 @@ func lineOf(calls []call) string {
 }
 
 // decode takes the answers to a line. The transcript has to hold exactly one answer per command and nothing else; one that is
-// cut at any byte lacks at least its last empty line.
+// cut at any byte lacks at least its last empty line, and then none of it is read.
 func (t *turn) decode(calls []call, text []byte) error {
 	body, rest, ok := nextReply(text)
 	if !ok || len(body) > 0 {
 		return fmt.Errorf("the answer to set severity-output is %.120q, not an empty line", message(body))
 	}
-	if body, rest, ok = nextReply(rest); !ok {
+	info, rest, ok := nextReply(rest)
+	if !ok {
 		return errors.New("the answer ends within show info")
 	}
-	var err error
-	if t.process, err = parseInfo(body); err != nil {
-		return err
-	}
+	bodies := make([][]byte, len(calls))
 	for i, c := range calls {
 		if c.last {
 			// Both "message\n" and "message\n\n" come, by version.
-			body, rest, ok = rest, nil, bytes.HasSuffix(rest, []byte("\n"))
+			bodies[i], rest, ok = rest, nil, bytes.HasSuffix(rest, []byte("\n"))
 		} else {
-			body, rest, ok = nextReply(rest)
+			bodies[i], rest, ok = nextReply(rest)
 		}
 		if !ok {
 			return fmt.Errorf("the answer ends within command %d of %d (%s)", i+1, len(calls), c.text)
 		}
-		if err := c.take(t, body); err != nil {
-			return err
-		}
 	}
 	if len(rest) > 0 {
 		return fmt.Errorf("after the last answer there is more: %.120q", rest)
+	}
+	var err error
+	if t.process, err = parseInfo(info); err != nil {
+		return err
+	}
+	for i, c := range calls {
+		if err := c.take(t, bodies[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ type Config struct {
 	// Backends are the backend and listen sections, in the file's order.
 	Backends []ConfigBackend
 	Sockets  []StatsSocket
+	// StatsMaxConn is how many connections all stats sockets take together, 0 for HAProxy's own 10.
+	StatsMaxConn, StatsMaxConnLine int
 	// Notes say what could not be known from this file alone: conditional blocks, variables that are not set here.
 	Notes []Problem
 }
@@ -299,6 +301,10 @@ func (r *reader) global(w []string) error {
 			delete(r.setenv, name)
 			r.unset[name] = true
 		}
+	case len(w) >= 3 && w[0] == "stats" && w[1] == "maxconn":
+		// HAProxy judges what is no number.
+		r.cfg.StatsMaxConn, _ = strconv.Atoi(w[2])
+		r.cfg.StatsMaxConnLine = r.line
 	case len(w) >= 3 && w[0] == "stats" && w[1] == "socket":
 		s := StatsSocket{Line: r.line, Address: w[2], Level: "operator"}
 		for i := 3; i+1 < len(w); i++ {

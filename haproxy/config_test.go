@@ -119,6 +119,8 @@ func TestProblems(t *testing.T) {
 		{"a socket without a level", " level admin", "", Error, 2, "has level operator"},
 		{"a socket by descriptor", "/run/haproxy/admin.sock", "fd@5", Error, 2, "not one that tidegate can dial"},
 		{"no socket", "    stats socket /run/haproxy/admin.sock mode 660 level admin\n", "", Error, 0, "has no stats socket"},
+		{"few slots", "    stats socket", "    stats maxconn 4\n    stats socket", Error, 2, `"stats maxconn 4" allows too few connections`},
+		{"enough slots", "    stats socket", "    stats maxconn 5\n    stats socket", "", 0, ""},
 		{"persist in the backend", "balance leastconn", "option persist", Error, 7, `put "no option persist"`},
 		{"persist in defaults", "option redispatch", "option redispatch\n    option persist", Error, 6, `put "no option persist"`},
 		{"a slot that is not disabled", "cookie c2", "enabled", Warning, 10, "server s2 of backend web is not \"disabled\""},
@@ -153,6 +155,30 @@ func TestProblems(t *testing.T) {
 	two := strings.Replace(sound, "    stats", "    stats socket 127.0.0.1:9999\n    stats", 1)
 	if got := Problems(mustParse(t, two), "web"); len(got) != 0 {
 		t.Errorf("one socket of two with level admin is enough: %+v", got)
+	}
+}
+
+// What is refused depends on which servers tidegate has and which of them always serve.
+func TestRefusals(t *testing.T) {
+	text := strings.Replace(sound, "cookie c2", "enabled weight 1", 1)
+	for name, c := range map[string]struct {
+		servers map[string]bool
+		want    int
+	}{
+		"s2 is a slot":         {map[string]bool{"s1": false, "s2": false}, 2},
+		"s2 always serves":     {map[string]bool{"s1": false, "s2": true}, 1},
+		"s2 is not tidegate's": {map[string]bool{"s1": false}, 0},
+	} {
+		got := Refusals(mustParse(t, text), "web", c.servers)
+		errs := 0
+		for _, p := range got {
+			if p.Severity == Error && p.Line == 10 {
+				errs++
+			}
+		}
+		if errs != c.want || len(got) != c.want {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

@@ -41,7 +41,9 @@ func message(body []byte) string {
 }
 
 // isMessage tells whether an answer is a message of the given text, with or without a severity.
-func isMessage(body []byte, text string) bool { return message(body) == text }
+func isMessage(body []byte, text string) bool {
+	return len(body) < 2*len(text)+20 && message(body) == text // a long answer is none
+}
 
 // parseInfo reads the answer to "show info".
 func parseInfo(body []byte) (Process, error) {
@@ -209,6 +211,7 @@ func parseStat(body []byte, backend string) (load, error) {
 	if err != nil {
 		return out, fmt.Errorf("read show stat %s: the header: %w", backend, err)
 	}
+	r.ReuseRecord = true
 	col, err := columns(header, statColumns)
 	if err != nil {
 		return out, fmt.Errorf("read show stat %s: %w", backend, err)

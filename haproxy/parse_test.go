@@ -1,96 +1,12 @@
 package haproxy
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// The files in testdata were recorded from HAProxy 2.6.12; only the host's name was changed.
-func recorded(t testing.TB, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile("testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-// recordedApply is the turn that testdata/apply.txt answers.
-func recordedApply(t testing.TB) ([]Command, []call) {
-	t.Helper()
-	cmds := []Command{SetState("dyn", "s1", Ready), SetWeight("dyn", "s1", 10), SetWeight("dyn", "nope", 10), SetWeight("stat", "a", 10)}
-	calls, err := changeCalls(cmds)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cmds, append(calls, readCalls([]string{"dyn", "nope", "stat"})...)
-}
-
-func TestARecordedObservationIsRead(t *testing.T) {
-	turn := newTurn(0)
-	if err := turn.decode(readCalls([]string{"dyn", "stat"}), recorded(t, "observe.txt")); err != nil {
-		t.Fatal(err)
-	}
-	got := turn.state()
-	process := Process{ID: "12274:1795301558", PID: 12274, Started: time.Unix(1795301558, 0), Version: "2.6.12-1+deb12u4"}
-	if d := cmp.Diff(process, got.Process); d != "" {
-		t.Errorf("process (-want +got):\n%s", d)
-	}
-	want := map[string]Backend{
-		"dyn": {Name: "dyn", Algorithm: "roundrobin", Servers: []Server{
-			{Name: "s1", Addr: "127.0.0.1:9", Admin: 5, Weight: 100, InitialWeight: 100, CheckConfigured: true, CheckEnabled: true, Status: "MAINT"},
-			{Name: "s2", Addr: "127.0.0.1:9", Op: OpRunning, Weight: 50, InitialWeight: 50, MaxConn: 7, Status: "no check"},
-			{Name: "s3", Addr: "127.0.0.1:9", Op: OpRunning, Weight: 100, InitialWeight: 100, CheckConfigured: true, CheckEnabled: true, Status: "UP 1/3"},
-		}},
-		"stat": {Name: "stat", Algorithm: "static-rr", Servers: []Server{
-			{Name: "a", Addr: "127.0.0.1:9", Op: OpRunning, Weight: 100, InitialWeight: 100, Status: "no check"},
-		}},
-	}
-	if d := cmp.Diff(want, got.Backends); d != "" {
-		t.Errorf("backends (-want +got):\n%s", d)
-	}
-}
-
-func TestRecordedAnswersToChangesAreJudged(t *testing.T) {
-	cmds, calls := recordedApply(t)
-	turn := newTurn(len(cmds))
-	if err := turn.decode(calls, recorded(t, "apply.txt")); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, r := range results(cmds, turn.replies, turn.state(), "unix:/x") {
-		got = append(got, resultWord(r.Err))
-	}
-	if d := cmp.Diff([]string{"ok", "ok", "missing", "refused"}, got); d != "" {
-		t.Errorf("results (-want +got):\n%s", d)
-	}
-	if !turn.state().Backends["nope"].Missing {
-		t.Error("the backend HAProxy cannot find is not marked as missing")
-	}
-}
-
-// A transcript that was cut, by a time-out or a dying process, must not pass for a whole one.
-func TestACutTranscriptIsNeverAccepted(t *testing.T) {
-	_, applyCalls := recordedApply(t)
-	for name, calls := range map[string][]call{"observe.txt": readCalls([]string{"dyn", "stat"}), "apply.txt": applyCalls} {
-		text := recorded(t, name)
-		for n := range len(text) {
-			if err := newTurn(4).decode(calls, text[:n]); err == nil {
-				t.Fatalf("%s: accepted with only %d of %d bytes", name, n, len(text))
-			}
-		}
-		if err := newTurn(4).decode(calls, text); err != nil {
-			t.Fatalf("%s: the whole is refused: %v", name, err)
-		}
-		if err := newTurn(4).decode(calls, append(text, '\n')); err == nil {
-			t.Fatalf("%s: accepted with an answer too many", name)
-		}
-	}
-}
 
 func TestInfoIsRefused(t *testing.T) {
 	good := "Pid: 7\nStart_time_sec: 1700000000\nUptime_sec: 5\nStopping: 0\nVersion: 2.6.12\nnode: a:b\n"
@@ -178,23 +94,6 @@ func TestAdminFlags(t *testing.T) {
 			t.Errorf("flags %d: FromConfig %v", flags, flags.FromConfig())
 		}
 	}
-}
-
-func FuzzTranscript(f *testing.F) {
-	f.Add(recorded(f, "observe.txt"))
-	f.Add(recorded(f, "apply.txt"))
-	f.Add([]byte("\nPid: 1\n\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		turn := newTurn(0)
-		if turn.decode(readCalls([]string{"dyn", "stat"}), text) != nil {
-			return
-		}
-		for n := range len(text) {
-			if newTurn(0).decode(readCalls([]string{"dyn", "stat"}), text[:n]) == nil {
-				t.Fatalf("accepted with %d of %d bytes", n, len(text))
-			}
-		}
-	})
 }
 
 func FuzzInfo(f *testing.F) {

@@ -372,6 +372,29 @@ func TestBusySlotsLeaveNoGhostCommand(t *testing.T) {
 	}
 }
 
+func TestFreeSlotsAreCounted(t *testing.T) {
+	harness.Need(t, "haproxy")
+	rig := harness.ForTest(t)
+	h := start(t, rig, "stats maxconn 3", "backend web\n    server s1 127.0.0.1:9\n")
+	c := client(t, haproxy.Options{Addr: "unix:" + h.Socket, Timeout: time.Second})
+	for want, ask := range map[int]int{2: 2, 3: 6} {
+		// What was closed just now may still hold its slot.
+		var got int
+		err := harness.WaitFor(fmt.Sprintf("%d of %d slots", want, ask), 20*time.Second, func() bool {
+			n, err := c.Slots(context.Background(), ask)
+			got = n
+			return err == nil && n == want
+		})
+		if err != nil {
+			t.Errorf("%v: %d", err, got)
+		}
+	}
+	none := client(t, haproxy.Options{Addr: "unix:" + rig.Path("none.sock")})
+	if n, err := none.Slots(context.Background(), 2); n != 0 || !errors.Is(err, haproxy.ErrUnreachable) {
+		t.Errorf("without a socket: %d, %v", n, err)
+	}
+}
+
 func TestManyCommandsInOneApply(t *testing.T) {
 	harness.Need(t, "haproxy")
 	rig := harness.ForTest(t)

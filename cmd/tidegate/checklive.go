@@ -29,6 +29,8 @@ type liveOptions struct {
 type liveCheck struct {
 	out    io.Writer
 	missed int
+	// configs are HAProxy's files as they were read.
+	configs []*haproxy.Config
 	// of stands before each line that is about one of several.
 	of string
 }
@@ -92,32 +94,57 @@ func (l *liveCheck) files(ctx context.Context, c *conf.Controller, files []strin
 	} else {
 		l.ok("haproxy %s accepts the configuration", strings.Join(argv, " "))
 	}
-	cfg, err := haproxy.ReadConfig(files[0])
-	if !l.note(err, "%s can be read", files[0]) {
+	for _, f := range files {
+		cfg, err := haproxy.ReadConfig(f)
+		if l.note(err, "%s can be read", f) {
+			l.configs = append(l.configs, cfg)
+		}
+	}
+	if len(l.configs) < len(files) {
 		return
 	}
 	for _, app := range c.Apps {
-		if !app.Policy.Proxied {
-			continue
+		if app.Policy.Proxied {
+			l.backend(c, app)
 		}
-		if b, ok := cfg.Backend(app.Backend); ok && len(b.Tidegate) > 0 {
-			l.ok("backend %s has tidegate's lines (%s:%d)", app.Backend, files[0], b.Tidegate[0])
-		} else if ok && c.SPOA != nil {
-			l.missing("backend %s (%s:%d) has no tidegate filter: `tidegate init` prints the lines to add", app.Backend, files[0], b.Line)
+	}
+}
+
+// backend looks into the file that has the app's backend; stats sockets stand in the first.
+func (l *liveCheck) backend(c *conf.Controller, app conf.App) {
+	cfg := l.configs[0]
+	for _, other := range l.configs[1:] {
+		if _, ok := other.Backend(app.Backend); ok {
+			with := *other
+			with.Sockets, with.StatsMaxConn, with.StatsMaxConnLine = cfg.Sockets, cfg.StatsMaxConn, cfg.StatsMaxConnLine
+			cfg = &with
 		}
-		if b, ok := cfg.Backend(app.Backend); ok && app.Policy.MaxConnPerWorker > 0 {
-			for _, s := range b.Servers {
-				if s.MaxConn == 0 {
-					l.missing("%s:%d: server %s has no maxconn; give its line one (%s), which holds after a reload until tidegate has set it", files[0], s.Line, s.Name, maxConnHint(app))
-				}
+	}
+	if b, ok := cfg.Backend(app.Backend); ok && len(b.Tidegate) > 0 {
+		l.ok("backend %s has tidegate's lines (%s:%d)", app.Backend, cfg.Path, b.Tidegate[0])
+	} else if ok && c.SPOA != nil {
+		l.missing("backend %s (%s:%d) has no tidegate filter: `tidegate init` prints the lines to add", app.Backend, cfg.Path, b.Line)
+	}
+	if b, ok := cfg.Backend(app.Backend); ok && app.Policy.MaxConnPerWorker > 0 {
+		for _, srv := range b.Servers {
+			if srv.MaxConn == 0 {
+				l.missing("%s:%d: server %s has no maxconn; give its line one (%s), which holds after a reload until tidegate has set it", cfg.Path, srv.Line, srv.Name, maxConnHint(app))
 			}
 		}
-		for _, p := range haproxy.Problems(cfg, app.Backend) {
-			if p.Severity == haproxy.Error {
-				l.missing("%s:%d: %s", files[0], p.Line, p.Text)
-			} else {
-				l.warn("%s:%d: %s", files[0], p.Line, p.Text)
-			}
+	}
+	alwaysUp := map[string]bool{}
+	for _, s := range app.Policy.Servers {
+		alwaysUp[s.Name] = s.AlwaysUp
+	}
+	for _, p := range haproxy.Refusals(cfg, app.Backend, alwaysUp) {
+		text := p.Text
+		if p.Line > 0 {
+			text = fmt.Sprintf("%s:%d: %s", cfg.Path, p.Line, text)
+		}
+		if p.Severity == haproxy.Error {
+			l.missing("%s", text)
+		} else {
+			l.warn("%s", text)
 		}
 	}
 }
@@ -183,6 +210,7 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller, h conf.HAPr
 			l.ok("HAProxy runs %s, %s", name, ourSections[name])
 		}
 	}
+	l.slots(ctx, client)
 	tried := false
 	for _, app := range c.Apps {
 		if !app.On(h) {
@@ -195,24 +223,107 @@ func (l *liveCheck) haproxy(ctx context.Context, c *conf.Controller, h conf.HAPr
 		}
 		for _, srv := range app.Servers {
 			s, ok := b.Server(srv.Name)
-			if !ok && app.Policy.Dynamic {
+			switch {
+			case !ok && app.Policy.Dynamic:
 				l.warn("backend %s has no server %s: tidegate adds it", app.Backend, srv.Name)
-				continue
-			}
-			if !ok {
+			case !ok:
 				l.missing("backend %s has no server %s", app.Backend, srv.Name)
-				continue
-			}
-			if app.Policy.MaxConnPerWorker > 0 && s.MaxConn == 0 {
+			case app.Policy.MaxConnPerWorker > 0 && s.MaxConn == 0:
 				l.missing("server %s of backend %s has no maxconn; give its line one (%s), which holds after a reload until tidegate has set it", srv.Name, app.Backend, maxConnHint(app))
 			}
-			if !tried {
-				tried = true
-				l.note(tryAdmin(ctx, client, app.Backend, s), "the stats socket takes changes")
-			}
+		}
+		if s, ok := trial(b, app); ok && !tried {
+			tried = true
+			l.note(tryAdmin(ctx, client, app.Backend, s), "the stats socket takes changes")
 		}
 		l.ok("backend %s is there with %d server(s)", app.Backend, len(b.Servers))
+		l.running(ctx, client, b, app)
 	}
+}
+
+// slots finds out whether the stats sockets take enough connections at once.
+func (l *liveCheck) slots(ctx context.Context, client *haproxy.Client) {
+	if len(l.configs) > 0 && l.configs[0].StatsMaxConn > 0 && l.configs[0].StatsMaxConn < haproxy.LeastSlots {
+		return // the file's line has been named
+	}
+	n, err := client.Slots(ctx, haproxy.LeastSlots)
+	if err == nil && n < haproxy.LeastSlots {
+		err = fmt.Errorf("HAProxy answers on %d connections to its stats sockets at once, and %d are needed: \"stats maxconn\" is too small, or other programs hold the connections", n, haproxy.LeastSlots)
+	}
+	l.note(err, "HAProxy answers on %d connections to its stats sockets at once", n)
+}
+
+// trial chooses the server on which a change is tried: best one that is parked and takes no traffic.
+func trial(b haproxy.Backend, app conf.App) (best haproxy.Server, ok bool) {
+	for _, srv := range app.Servers {
+		s, there := b.Server(srv.Name)
+		if there && (!ok || s.Admin.Maint() && s.Weight == 0 && !(best.Admin.Maint() && best.Weight == 0)) {
+			best, ok = s, true
+		}
+	}
+	return best, ok
+}
+
+// running looks for what the running HAProxy tells of its configuration, unless the file has told it.
+func (l *liveCheck) running(ctx context.Context, client *haproxy.Client, b haproxy.Backend, app conf.App) {
+	file := &haproxy.ConfigBackend{}
+	for _, cfg := range l.configs {
+		if found, ok := cfg.Backend(b.Name); ok {
+			file = found
+		}
+	}
+	if b.Algorithm != file.Balance {
+		l.algorithm(ctx, client, b, app)
+	}
+	var light, awake []string
+	for _, p := range app.Policy.Servers {
+		s, ok := b.Server(p.Name)
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(file.Servers, func(c haproxy.ConfigServer) bool { return c.Name == p.Name })
+		if s.InitialWeight == 1 && (i < 0 || file.Servers[i].Weight != 1) {
+			light = append(light, p.Name)
+		}
+		// What was added at run time looks like a server that was not disabled.
+		if !p.AlwaysUp && !app.Policy.Dynamic && !s.Admin.FromConfig() && (i < 0 || file.Servers[i].Disabled) {
+			awake = append(awake, p.Name)
+		}
+	}
+	if len(light) > 0 {
+		l.missing("backend %s: the running HAProxy began with weight 1 for %s, so after each reload it gets next to nothing beside servers that have their weight; give all servers \"weight 100\", for instance by \"default-server weight 100\"",
+			b.Name, few(light))
+	}
+	if len(awake) > 0 {
+		l.missing("backend %s: the running HAProxy did not begin with %s \"disabled\", so after each reload it takes traffic at once; add \"disabled\" to its line, or always_up to it in tidegate's configuration",
+			b.Name, few(awake))
+	}
+}
+
+// algorithm judges the running algorithm. Whether a hash is consistent shows only when a weight is neither 0 nor the initial one.
+func (l *liveCheck) algorithm(ctx context.Context, client *haproxy.Client, b haproxy.Backend, app conf.App) {
+	switch b.Algorithm {
+	case "static-rr":
+		l.missing("backend %s: the running HAProxy uses \"balance static-rr\", which takes no weight but 0 and the configured one; use roundrobin or leastconn", b.Name)
+	case "first":
+		l.warn("backend %s: the running HAProxy uses \"balance first\", which ignores weights: a new server cannot be given its traffic step by step; use roundrobin or leastconn", b.Name)
+	case "source", "uri", "url_param", "hdr", "rdp-cookie", "hash", "log-hash":
+		for _, p := range app.Policy.Servers {
+			if s, ok := b.Server(p.Name); ok && s.Weight != 0 && s.Weight != s.InitialWeight {
+				l.note(tryAdmin(ctx, client, b.Name, s), "backend %s takes weights with \"balance %s\"", b.Name, b.Algorithm)
+				return
+			}
+		}
+		l.warn("backend %s: the running HAProxy uses \"balance %s\", which takes weights only with \"hash-type consistent\"; HAProxy does not tell which it has, --haproxy FILE finds out", b.Name, b.Algorithm)
+	}
+}
+
+// few is "server a" or "server a (and 3 more)".
+func few(names []string) string {
+	if len(names) == 1 {
+		return "server " + names[0]
+	}
+	return fmt.Sprintf("server %s (and %d more)", names[0], len(names)-1)
 }
 
 // tryAdmin sets a server's weight to what it is.

@@ -38,7 +38,7 @@ func App(p sim.Params) core.AppPolicy {
 	z.SLO = seconds(p.SLO)
 	return core.AppPolicy{
 		Strategy: core.Erlang, MinServers: p.Nodes, MinWorkers: p.MinWorkers, MaxWorkers: p.MaxWorkers, Sizing: z, Fill: 0.75,
-		DrainDeadline: time.Minute, StartDeadline: 30 * time.Second, RetryAfter: time.Minute, MaxOut: 0.5, ErrorStorm: 0.5,
+		DrainDeadline: time.Minute, StartDeadline: 30 * time.Second, RetryAfter: time.Minute, MaxOut: 0.2, ErrorStorm: 0.5,
 	}
 }
 

@@ -48,7 +48,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"conf/haproxy", "spoa"},
+	"tests/bench":       {"conf/haproxy", "haproxy", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.
