@@ -25,7 +25,7 @@ const (
 	// reserveBand is by how much more the reserve for growth alone must ask for before anything is ordered.
 	reserveBand = 0.15
 	// restartWindows is for how many windows after a start the number found is the floor, at least.
-	restartWindows = 4
+	restartWindows = 2
 	// reversal is how soon a change in the other direction counts as one.
 	reversal = 600
 )

@@ -301,7 +301,7 @@ func TestARestartHoldsThePresentNumber(t *testing.T) {
 	w.run(1200)
 	w.m = Memory{}
 	w.ready = 60
-	w.run(230)
+	w.run(110)
 	if w.last.Workers < 60 || !w.has(CodeStart) {
 		t.Fatalf("after a start without memory: %d of 60", w.last.Workers)
 	}
