@@ -64,17 +64,23 @@ func TestTheReturnFromACollapseIsNoGrowth(t *testing.T) {
 // A rise beyond what the ready workers can serve fills the queue before others are there: what serves the queue is part of the first
 // order, not of one some seconds later.
 func TestTheFirstOrderProvidesForTheQueueToCome(t *testing.T) {
-	w := newWorld(t, 250)
-	w.tick = 2
-	w.run(1800)
-	w.rate = func(int) float64 { return 1000 }
-	before := w.last.Workers
-	for w.last.Workers == before {
-		w.run(1)
+	p, m := Default(), Memory{Service: Service{Base: 0.08}}
+	s := &State{Policy: &p, Memory: &m, Ready: 26, Service: 0.08, Lead: 45, load: load{level: 1000, burst: true}}
+	// Five seconds of 1000 requests will wait, and are served within the square root of 5 x (45 + 30)/35 seconds.
+	if more := s.backlog(); more != 123 {
+		t.Errorf("a rise to 80 erlangs with 26 workers: %v more for the queue, wanted 123", more)
 	}
-	// 80 erlangs and five seconds of 1000 requests that wait.
-	if w.last.Workers < 80+int(5*1000*0.08/10) {
-		t.Errorf("the first order after the jump is %d workers: %+v", w.last.Workers, w.last.Trace)
+	s.Service = 0.2
+	if more := s.backlog(); more != 123 {
+		t.Errorf("requests have become slow: %v more, wanted 123 by the usual time", more)
+	}
+	s.Service, s.Ready = 0.08, 90
+	if more := s.backlog(); more != 0 {
+		t.Errorf("90 workers do for 80 erlangs: %v more", more)
+	}
+	s.Ready, s.load.burst = 26, false
+	if more := s.backlog(); more != 0 {
+		t.Errorf("without a rise and a queue: %v more", more)
 	}
 }
 
