@@ -177,7 +177,9 @@ func (l *limiter) others(than *view) int {
 // passes tells whether an amount of capacity may leave now, and books it.
 func (l *limiter) passes(v *view, out float64, w what) bool {
 	t, leaves := l.t, w == whole || w == wholeAgain
-	if t.hold != "" || leaves && l.surplus < 0 || !leaves && out > l.surplus {
+	// A server that goes for its address, and comes back, was let go while there were enough workers; without its own there are not.
+	elsewhere := w == wholeAgain && v.m.Serve
+	if t.hold != "" || leaves && l.surplus < 0 && !elsewhere || !leaves && out > l.surplus {
 		return false
 	}
 	rest, before := t.m.Out, OutPoint{}

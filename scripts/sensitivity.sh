@@ -35,11 +35,11 @@ printf '%-28s %8s %14s %12s\n' setting 'slow %' worker-hours reversals/h
 first=$(row defaults "$@")
 echo "$first"
 base=$(echo "$first" | awk '{ print $3 }')
-# Of erlang.reserve the part above 1 is halved and doubled; collapse_guard.drop cannot be doubled.
+# Of erlang.reserve the part above 1 is halved and doubled.
 for set in \
     erlang.max_wait=0.1 erlang.max_wait=0.4 erlang.max_late=0.05 erlang.max_late=0.2 erlang.service_cv=0.5 erlang.service_cv=2 \
     erlang.reserve=1.03 erlang.reserve=1.12 lead_time=22500ms lead_time=90s slo=250ms slo=1s up.tolerance=0.015 up.tolerance=0.06 \
-    down.window=1m down.window=4m down.every=15s down.every=1m down.share=0.25 down.share=1 down.tolerance=0.05 down.tolerance=0.2 \
-    collapse_guard.drop=0.25 collapse_guard.hold=10m collapse_guard.hold=40m futility.probe=150s futility.probe=10m; do
+    down.window=30s down.window=2m down.every=15s down.every=1m down.share=0.25 down.share=1 down.tolerance=0.05 down.tolerance=0.2 \
+    collapse_guard.drop=0.125 collapse_guard.drop=0.5 collapse_guard.hold=10m collapse_guard.hold=40m futility.probe=150s futility.probe=10m; do
     row "$set" "$@" --set "$set"
 done

@@ -20,6 +20,10 @@ const (
 	spare     = 1.03
 	panicFor  = 60
 	panicLoad = 2
+	// upPause is how many seconds more than a lead time after the last growth nothing shrinks.
+	upPause = 30
+	// reserveBand is by how much more the reserve for growth alone must ask for before anything is ordered.
+	reserveBand = 0.15
 	// restartWindows is for how many windows after a start the number found is the floor, at least.
 	restartWindows = 2
 	// reversal is how soon a change in the other direction counts as one.
@@ -71,7 +75,7 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 		return current, StepRestart
 	case s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds() || panicking:
 		return current, StepPanic
-	case s.Now-d.LastUp < int64(s.Lead)+30 || s.Now-d.LastDown < int64(p.Every.Seconds()):
+	case s.Now-d.LastUp < int64(s.Lead)+upPause || s.Now-d.LastDown < int64(p.Every.Seconds()):
 		return current, StepDownPause
 	}
 	step := max(1, int(float64(current)*p.Share))
@@ -90,6 +94,10 @@ func (s *State) starting() bool {
 func (s *State) grow(current, target int) (int, Code) {
 	u := &s.Policy.Up
 	if float64(target) <= float64(current)*(1+u.Tolerance) && s.Queued < 1 {
+		return current, StepTolerance
+	}
+	// The reserve is an estimate: while the workers do for what is there, it is not followed up and down by ones and twos.
+	if s.Queued < 1 && s.sure <= float64(current) && float64(target) <= float64(current)*(1+reserveBand) {
 		return current, StepTolerance
 	}
 	if u.Every <= 0 {

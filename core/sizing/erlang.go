@@ -22,6 +22,7 @@ func (erlang) Need(s *State) (now, lasting float64) {
 		lasting = math.Max(lasting, s.workers(l.trend))
 		s.step(StepTrend, lasting)
 	}
+	s.sure = math.Max(s.sure, math.Max(lasting, s.workers(l.level)))
 	lasting = s.grown(l.rate, lasting)
 	now = lasting
 	if l.burst {
@@ -35,6 +36,7 @@ func (erlang) Need(s *State) (now, lasting float64) {
 	}
 	if s.Policy.Erlang.LoseNode {
 		now, lasting = s.loseNode(now), s.loseNode(lasting)
+		s.sure = s.loseNode(s.sure)
 		s.step(StepLoseNode, now)
 	}
 	return now, lasting
@@ -63,22 +65,29 @@ func (s *State) workers(rate float64) float64 {
 	return float64(queueing.Workers(rate*s.Service, s.Service, e.MaxWait*s.Policy.SLO.Seconds(), e.MaxLate, kappa))
 }
 
-// drainSeconds is the time within which what waits is to be served.
-const drainSeconds = 10
-
 // patience is how long requests are taken to wait before they give up, in seconds: more than that of the arrivals never waits.
 const patience = 5
 
-// backlog is how many more workers serve what waits, and what will wait when the next workers come, within drainSeconds.
+// backlog is how many more workers serve what waits, and what will wait when the next workers come, within the time that costs
+// least: they are paid for until something may shrink again, and until the queue is empty all that arrive are slow.
 func (s *State) backlog() float64 {
-	if s.Queued < 1 || s.Wait <= 0.1*s.Policy.SLO.Seconds() || s.Service <= 0 {
+	waits := s.Queued >= 1 && s.Wait > 0.1*s.Policy.SLO.Seconds()
+	// A rise beyond what the ready workers can serve fills the queue for sure: its workers are ordered with the first order.
+	overload := s.load.burst && s.Ready > 0 && s.load.level*s.Service > s.Ready
+	if !waits && !overload || s.Service <= 0 {
 		return 0
 	}
 	s.input("queued", s.Queued)
 	s.input("wait_s", s.Wait)
 	q := s.Queued + math.Max(0, s.load.level-s.Ready/s.Service)*s.Lead
 	q = math.Min(q, math.Max(s.Queued, s.load.level*patience))
-	return math.Ceil(q * s.Service / drainSeconds)
+	drain := math.Sqrt(patience * (s.Lead + upPause) / slowPrice)
+	// By the usual service time: what makes requests slow may be a dependency, and more workers would only wait for it, too.
+	service := s.Service
+	if base := s.Memory.Service.Base; base > 0 {
+		service = math.Min(service, base)
+	}
+	return math.Ceil(q * service / drain)
 }
 
 // loseNode is enough that the workers outside the largest node carry the demand at 92 %.

@@ -79,7 +79,13 @@ func (s *State) futility(r *Result) int {
 		return f.Cap
 	}
 	x := t.x / float64(t.n)
-	if f.Cap > 0 && !s.slower() {
+	switch {
+	case f.Cap == 0 || s.slower():
+	case s.saturated():
+		// Few workers do not wait long for a dependency: that requests are quick while all workers are busy is no end of it. But the
+		// cap may have become too low for what arrives.
+		f.Cap = max(f.Cap, s.eases())
+	default:
 		r.event(CodeFutileOver, map[string]float64{"service_s": round3(s.Service), "base_s": round3(s.Memory.Service.Base)},
 			"the service time is back at %.0f ms: the cap of %d workers ends", 1000*s.Service, f.Cap)
 		*f = Futile{}
@@ -117,6 +123,9 @@ func (s *State) stillFull(last sums) bool {
 	return last.b/float64(last.busySeconds) >= fullShare*s.Ready
 }
 
+// eases is the number of workers with which the app would be at ease if requests took as long as usual.
+func (s *State) eases() int { return int(math.Ceil(s.load.rate * s.Memory.Service.Base / easeShare)) }
+
 // judge compares the gain in throughput with the gain in workers.
 func (s *State) judge(r *Result, x float64) {
 	f := &s.Memory.Futile
@@ -129,7 +138,7 @@ func (s *State) judge(r *Result, x float64) {
 		*f = Futile{}
 		return
 	}
-	limit := max(int(f.Workers), int(math.Ceil(s.load.rate*s.Memory.Service.Base/easeShare)))
+	limit := max(int(f.Workers), s.eases())
 	if f.Cap == 0 {
 		r.event(CodeFutile, map[string]float64{
 			"workers_before": f.Workers, "workers": s.Ready, "throughput_before": round3(f.Throughput), "throughput": round3(x),

@@ -14,15 +14,18 @@ type Growth struct {
 }
 
 const (
-	priorGrowth = 1.2
+	// priorGrowth is provided for until priorSamples are known.
+	priorGrowth  = 1.2
+	priorSamples = 30
 	// mostLearned bounds the factor: what grows more than that within a lead time is a case for a reservation.
 	mostLearned = 4
-	// growthShare of the lead times of the last hour grew by no more than Factor: a burst within the hour is provided for, in
-	// part, until the hour is over.
-	growthShare = 0.98
+	// beforeTens is what growth is measured against. A jump is in it after half a minute, so that it counts once.
+	beforeTens = 3
+	// slowPrice is what a slow request costs, in units of the work to serve one.
+	slowPrice = 35
 )
 
-// learn adds a sample: the highest ten of the last lead time against the minute before it.
+// learn adds a sample: the highest ten of the last lead time against the half minute before it.
 func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
 	if g.Factor == 0 {
 		g.Factor = priorGrowth
@@ -38,8 +41,8 @@ func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
 	for _, v := range recent {
 		most = math.Max(most, v)
 	}
-	before := h.tens(6, span, space[:0])
-	if len(before) < 3 || most <= 0 {
+	before := h.tens(beforeTens, span, space[:0])
+	if len(before) < beforeTens-1 || most <= 0 {
 		return
 	}
 	start := mean(before)
@@ -50,17 +53,34 @@ func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
 	if k := len(g.Samples) - hourTens; k > 0 {
 		g.Samples = g.Samples[:copy(g.Samples, g.Samples[k:])]
 	}
-	g.Factor = math.Max(least, math.Min(mostLearned, g.quantile()))
+	g.Factor = g.cheapest(least)
 }
 
-// quantile mixes the samples with the prior, which is worth five minutes of them.
-func (g *Growth) quantile() float64 {
-	sorted := make([]float32, len(g.Samples), len(g.Samples)+1)
-	copy(sorted, g.Samples)
+// cheapest is the factor from least to mostLearned with which the samples would have cost least: workers for it all the time,
+// and slow requests wherever arrivals grew by more. A burst that workers are not enough for makes all of its requests slow, so
+// half a reserve is worth nothing, and only what the samples grew by is looked at.
+func (g *Growth) cheapest(least float64) float64 {
+	sorted := slices.Clone(g.Samples)
 	slices.Sort(sorted)
-	q := float64(sorted[min(len(sorted)-1, int(growthShare*float64(len(sorted))))])
-	trust := math.Min(1, float64(len(sorted))/30)
-	return trust*q + (1-trust)*priorGrowth
+	all := math.Max(priorSamples, float64(len(sorted)))
+	best, bestCost, beyond := least, math.Inf(1), 0.0
+	for i := len(sorted) - 1; i >= -1; i-- {
+		f := least
+		if i >= 0 {
+			f = math.Max(least, float64(sorted[i]))
+		}
+		if cost := (f-1)*all + slowPrice*beyond; f <= mostLearned && cost < bestCost {
+			best, bestCost = f, cost
+		}
+		if f <= least {
+			break
+		}
+		beyond += math.Min(f, mostLearned)
+	}
+	if len(sorted) < priorSamples {
+		return math.Max(best, priorGrowth)
+	}
+	return best
 }
 
 func mean(values []float64) float64 {

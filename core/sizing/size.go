@@ -101,6 +101,11 @@ func (s *State) measure() {
 	}
 	minute := h.over(60, 0)
 	m.Service.learn(s.Now, s.Service, share, s.Queued >= 1, minute.x)
+	if m.Guard.Until > 0 {
+		// What comes back is for the guard to provide for: no sample reaches into it.
+		m.Growth.At = s.Now + int64(math.Ceil(s.Lead)) + 10*beforeTens
+		return
+	}
 	m.Growth.learn(h, s.Policy.Erlang.Reserve, s.Lead, s.Now)
 }
 
@@ -112,6 +117,7 @@ func (s *State) want(r *Result, bad Code) (want, lasting float64, frozen Code) {
 		want, lasting = s.ask()
 	} else {
 		want, lasting = s.blind()
+		s.sure = want
 	}
 	want = s.floor(StepProfile, want, s.profile(want))
 	lasting = math.Max(lasting, 0)
@@ -152,6 +158,9 @@ func (s *State) ask() (want, lasting float64) {
 		trace := s.trace
 		s.trace = Trace{Strategy: name}
 		now, keep := sizer.Need(s)
+		if name != Erlang {
+			s.sure = math.Max(s.sure, now)
+		}
 		lasting = math.Max(lasting, keep)
 		if now > want || trace.Strategy == "" {
 			want = math.Max(want, now)
@@ -182,6 +191,7 @@ func (s *State) blind() (want, lasting float64) {
 
 // floor raises a need to at least n, and says so in the trace.
 func (s *State) floor(rule Code, want, n float64) float64 {
+	s.sure = math.Max(s.sure, n)
 	if n <= want {
 		return want
 	}
@@ -212,6 +222,7 @@ func (s *State) bounds(r *Result, want *float64) {
 		s.limit(StepMax, *want)
 	case *want < float64(s.Policy.MinWorkers):
 		*want = float64(s.Policy.MinWorkers)
+		s.sure = math.Max(s.sure, *want)
 		s.step(StepMin, *want)
 	}
 	m.AtMax = over
@@ -222,7 +233,8 @@ func (s *State) settle(r *Result, want, lasting float64, frozen Code) {
 	m := s.Memory
 	d := &m.Down
 	if s.trusted {
-		d.note(s.Now, lasting, int64(s.Policy.Down.Window.Seconds()))
+		// Who leaves and has to start again costs a lead time, so nothing leaves that was needed within one.
+		d.note(s.Now, lasting, int64(math.Max(s.Policy.Down.Window.Seconds(), s.Lead)))
 	}
 	r.Frozen, r.Starting = frozen, s.starting()
 	current, target := m.Workers, s.clamp(int(math.Ceil(math.Min(want, 1e6)-1e-9)))

@@ -281,7 +281,7 @@ func TestShrinkingIsSlowAndLooksBack(t *testing.T) {
 	w.run(1800)
 	before := w.last.Workers
 	w.rate = func(int) float64 { return 300 }
-	w.run(100)
+	w.run(50)
 	if w.last.Workers != before {
 		t.Fatalf("shrank to %d of %d within the window", w.last.Workers, before)
 	}
@@ -301,7 +301,7 @@ func TestARestartHoldsThePresentNumber(t *testing.T) {
 	w.run(1200)
 	w.m = Memory{}
 	w.ready = 60
-	w.run(230)
+	w.run(110)
 	if w.last.Workers < 60 || !w.has(CodeStart) {
 		t.Fatalf("after a start without memory: %d of 60", w.last.Workers)
 	}

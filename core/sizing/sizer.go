@@ -28,9 +28,11 @@ type State struct {
 	Queued, Wait float64
 	// Service is the mean service time and Lead the lead time in seconds.
 	Service, Lead float64
-	load          load
-	trusted       bool
-	trace         Trace
+	// sure is what is needed without any reserve for growth.
+	sure    float64
+	load    load
+	trusted bool
+	trace   Trace
 }
 
 func (s *State) input(name string, v float64) {
