@@ -70,7 +70,7 @@ func numbers(t *testing.T, file string) map[string]string {
 		}
 		for _, spec := range g.Specs {
 			v := spec.(*ast.ValueSpec)
-			if v.Type != nil {
+			if v.Type != nil || len(v.Values) == 0 {
 				continue
 			}
 			for i, name := range v.Names {
