@@ -11,7 +11,6 @@ import (
 // Decide turns one observation into a plan and the memory for the next turn. It does not change its arguments. Apps of the
 // policy that the observation lacks keep their memory and get an empty plan; apps the policy lacks are forgotten.
 func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
-	old := m.clone()
 	next := Memory{Apps: make(map[string]AppMemory, len(p.Apps))}
 	seen := make(map[string]*AppObs, len(o.Apps))
 	for i := range o.Apps {
@@ -21,10 +20,11 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 	var space scratch
 	for i := range p.Apps {
 		ap := &p.Apps[i]
-		am, known := old.Apps[ap.Name]
+		am, known := m.Apps[ap.Name]
 		obs := seen[ap.Name]
 		if obs == nil {
 			if known {
+				am.own()
 				next.Apps[ap.Name] = am
 			}
 			plan.Apps = append(plan.Apps, AppPlan{Name: ap.Name})
@@ -33,8 +33,8 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 		if !known {
 			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		out, am := decideApp(ap, am, obs, &o, &space)
-		plan.Apps = append(plan.Apps, out)
+		am.own()
+		plan.Apps = append(plan.Apps, decideApp(ap, &am, obs, &o, &space))
 		next.Apps[ap.Name] = am
 	}
 	return plan, next
@@ -53,7 +53,7 @@ type turn struct {
 	o       *AppObs
 	now     time.Time
 	problem string
-	m       AppMemory
+	m       *AppMemory
 	servers []view
 	hold    Code
 	// held: an operator has stopped everything.
@@ -68,6 +68,7 @@ type turn struct {
 // scratch is memory that one app's turn leaves for the next one's.
 type scratch struct {
 	servers   []view
+	memories  []NamedServer
 	proposals []proposal
 	nodes     []sizing.Node
 }
@@ -76,12 +77,12 @@ type scratch struct {
 type view struct {
 	p       *ServerPolicy
 	o       *ServerObs
-	m       ServerMemory
+	m       *ServerMemory
 	met     bool
 	foreign bool
 }
 
-func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {
+func decideApp(p *AppPolicy, m *AppMemory, o *AppObs, all *Observation, space *scratch) AppPlan {
 	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m, space: space}
 	for _, n := range all.Nodes {
 		if !n.Up && n.Name != "" {
@@ -125,7 +126,7 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: run(v, plan.Actions), Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
-	return plan, t.m
+	return plan
 }
 
 // run is the number of workers that a server is to run after this turn's actions.
@@ -145,25 +146,25 @@ func run(v *view, actions []Action) int {
 	}
 }
 
-// keep remembers the servers of the policy, and forgets others. The map is shared with the memory of the turn before: it is
-// copied when something in it changes.
+// keep remembers the servers of the policy, and forgets others. The list is shared with the memory of the turn before: there is a
+// new one when something in it changes.
 func (t *turn) keep() {
 	old := t.m.Servers
 	same, met := old != nil, 0
 	for i := range t.servers {
-		if v := &t.servers[i]; v.met {
-			met++
-			was, known := old[v.p.Name]
-			same = same && known && was == v.m
+		if !t.servers[i].met {
+			continue
 		}
+		same = same && met < len(old) && t.space.memories[i] == old[met]
+		met++
 	}
 	if same && met == len(old) {
 		return
 	}
-	t.m.Servers = make(map[string]ServerMemory, met)
+	t.m.Servers = make(Servers, 0, met)
 	for i := range t.servers {
-		if v := &t.servers[i]; v.met {
-			t.m.Servers[v.p.Name] = v.m
+		if t.servers[i].met {
+			t.m.Servers = append(t.m.Servers, t.space.memories[i])
 		}
 	}
 }
@@ -175,19 +176,30 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // meet pairs policy, observation and memory of each server, gives servers seen for the first time their initial state,
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
-	t.servers = t.space.servers[:0]
+	t.space.grow(len(t.p.Servers))
+	t.servers = t.space.servers
 	for i := range t.p.Servers {
 		sp := &t.p.Servers[i]
-		v := view{p: sp, o: t.seen(i, sp.Name)}
-		v.m, v.met = t.m.Servers[sp.Name]
-		if !v.met {
-			t.firstSight(&v)
+		m := &t.space.memories[i]
+		m.Name = sp.Name
+		v := &t.servers[i]
+		*v = view{p: sp, o: t.seen(i, sp.Name), m: &m.ServerMemory}
+		if was, known := t.m.Servers.at(i, sp.Name); known {
+			m.ServerMemory, v.met = *was, true
+			t.recognise(v)
 		} else {
-			t.recognise(&v)
+			m.ServerMemory = ServerMemory{}
+			t.firstSight(v)
 		}
-		t.servers = append(t.servers, v)
 	}
-	t.space.servers = t.servers
+}
+
+// grow makes room for n servers.
+func (s *scratch) grow(n int) {
+	if n > cap(s.servers) {
+		s.servers, s.memories = make([]view, n), make([]NamedServer, n)
+	}
+	s.servers, s.memories = s.servers[:n], s.memories[:n]
 }
 
 // seen is what was observed of a server: mostly it stands where the policy has it.
@@ -224,7 +236,7 @@ func (t *turn) firstSight(v *view) {
 		serving = v.o.Pool.Ready > 0
 	}
 	v.met = true
-	v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}
+	*v.m = ServerMemory{Serve: serving, Phase: PhaseParked, Since: t.now, Weight: v.o.Proxy.Weight}
 	if serving {
 		v.m.Phase, v.m.Step = PhaseServing, len(t.p.Ramp)
 	}

@@ -43,7 +43,7 @@ func (t *turn) lifecycle() []proposal {
 		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known || t.held && !t.restoring(v) {
 			continue
 		}
-		pr := proposal{index: i, next: v.m}
+		pr := proposal{index: i, next: *v.m}
 		if v.m.Serve {
 			t.serveStep(v, &pr)
 			t.giveUp(v, &pr)

@@ -39,7 +39,7 @@ func (t *turn) limit(proposals []proposal) []Action {
 		if pr.leaves && !l.passes(v, pr.out, true) {
 			continue
 		}
-		v.m = pr.next
+		*v.m = pr.next
 		for _, s := range pr.steps {
 			if s.out == 0 || l.passes(v, s.out, false) {
 				actions = append(actions, s.Action)

@@ -16,10 +16,10 @@ type Memory struct {
 // AppMemory is the memory of one app.
 type AppMemory struct {
 	// Since is when the app was first seen: the present state is the floor until the windows are full.
-	Since   time.Time               `json:"since"`
-	Servers map[string]ServerMemory `json:"servers"`
-	Latency LatencyMemory           `json:"latency"`
-	Sizing  sizing.Memory           `json:"sizing"`
+	Since   time.Time     `json:"since"`
+	Servers Servers       `json:"servers"`
+	Latency LatencyMemory `json:"latency"`
+	Sizing  sizing.Memory `json:"sizing"`
 	// Activity is the time of the last scaling decision.
 	Activity time.Time `json:"activity"`
 	// Hold is the hold or alarm reported last, so that it is reported once.
@@ -89,13 +89,9 @@ type ServerMemory struct {
 	FailedAt time.Time `json:"failed_at,omitzero"`
 }
 
-// clone copies a memory, so that Decide never changes its argument. The servers are copied when they change (turn.keep).
-func (m Memory) clone() Memory {
-	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
-	for name, a := range m.Apps {
-		a.Latency.Recent = slices.Clone(a.Latency.Recent)
-		a.Out = slices.Clone(a.Out)
-		out.Apps[name] = a
-	}
-	return out
+// own makes what a turn changes in place its own, so that Decide never changes its argument. The servers are copied when they change
+// (turn.keep).
+func (a *AppMemory) own() {
+	a.Latency.Recent = slices.Clone(a.Latency.Recent)
+	a.Out = slices.Clone(a.Out)
 }

@@ -91,9 +91,11 @@ func (s *scaler) Decide(o *sim.Observation) sim.Decision {
 
 // inService is the memory of a controller that has found all servers in service.
 func inService(o *sim.Observation) core.Memory {
-	m := core.AppMemory{Since: at(o.Now), Activity: at(o.Now), Servers: map[string]core.ServerMemory{}}
+	m := core.AppMemory{Since: at(o.Now), Activity: at(o.Now), Servers: make(core.Servers, 0, len(o.Nodes))}
 	for i := range o.Nodes {
-		m.Servers[nodeName(i)] = core.ServerMemory{Serve: true, Workers: o.Nodes[i].Ready, Phase: core.PhaseServing, Since: at(o.Now)}
+		m.Servers = append(m.Servers, core.NamedServer{Name: nodeName(i), ServerMemory: core.ServerMemory{
+			Serve: true, Workers: o.Nodes[i].Ready, Phase: core.PhaseServing, Since: at(o.Now),
+		}})
 	}
 	return core.Memory{Apps: map[string]core.AppMemory{appName: m}}
 }
