@@ -62,7 +62,9 @@ type turn struct {
 	result  *sizing.Result
 	// nodes holds the nodes that are not up.
 	nodes map[string]bool
-	space *scratch
+	// largest is the number of workers of the largest server, at least 1.
+	largest int
+	space   *scratch
 }
 
 // scratch is memory that one app's turn leaves for the next one's.
@@ -70,7 +72,13 @@ type scratch struct {
 	servers   []view
 	memories  []NamedServer
 	proposals []proposal
+	// steps has room for the usual number of steps of each server.
+	steps     []step
 	nodes     []sizing.Node
+	ranked    [ranks][]*view
+	order, in []*view
+	open      []*view
+	counts    []int
 }
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
@@ -80,6 +88,8 @@ type view struct {
 	m       *ServerMemory
 	met     bool
 	foreign bool
+	// told is the number of workers ordered in this turn, 0 for none.
+	told int
 }
 
 func decideApp(p *AppPolicy, m *AppMemory, o *AppObs, all *Observation, space *scratch) AppPlan {
@@ -123,20 +133,17 @@ func decideApp(p *AppPolicy, m *AppMemory, o *AppObs, all *Observation, space *s
 		if t.result == nil && v.m.Serve {
 			plan.Workers += v.m.Workers
 		}
-		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: run(v, plan.Actions), Phase: v.m.Phase})
+		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: v.run(), Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
 	return plan
 }
 
 // run is the number of workers that a server is to run after this turn's actions.
-func run(v *view, actions []Action) int {
-	for i := range actions {
-		if a := &actions[i]; a.Kind == SetWorkers && a.Server == v.p.Name {
-			return a.Value
-		}
-	}
+func (v *view) run() int {
 	switch pool := &v.o.Pool; {
+	case v.told > 0:
+		return v.told
 	case !v.p.Managed || !pool.Known:
 		return v.m.Workers
 	case pool.Target > 0:
@@ -177,9 +184,10 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
 	t.space.grow(len(t.p.Servers))
-	t.servers = t.space.servers
+	t.servers, t.largest = t.space.servers, 1
 	for i := range t.p.Servers {
 		sp := &t.p.Servers[i]
+		t.largest = max(t.largest, sp.MaxWorkers)
 		m := &t.space.memories[i]
 		m.Name = sp.Name
 		v := &t.servers[i]
@@ -194,10 +202,13 @@ func (t *turn) meet() {
 	}
 }
 
+// usualSteps is how many steps a server takes in a turn, at most, but for rare ones.
+const usualSteps = 2
+
 // grow makes room for n servers.
 func (s *scratch) grow(n int) {
 	if n > cap(s.servers) {
-		s.servers, s.memories = make([]view, n), make([]NamedServer, n)
+		s.servers, s.memories, s.steps = make([]view, n), make([]NamedServer, n), make([]step, usualSteps*n)
 	}
 	s.servers, s.memories = s.servers[:n], s.memories[:n]
 }
@@ -266,7 +277,7 @@ func updown(up bool) string {
 // recognise marks servers that a human holds, accepts servers that a human put into service, and remembers the HAProxy
 // process on which the state is ours.
 func (t *turn) recognise(v *view) {
-	ps := v.o.Proxy
+	ps := &v.o.Proxy
 	if !t.p.Proxied || !ps.Known {
 		v.foreign = v.m.Phase == PhaseForeign
 		return

@@ -24,7 +24,11 @@ type step struct {
 }
 
 func (pr *proposal) act(t *turn, kind ActionKind, value int, format string, args ...any) {
-	a := Action{App: t.p.Name, Server: t.servers[pr.index].p.Name, Kind: kind, Value: value, Why: fmt.Sprintf(format, args...)}
+	why := format
+	if len(args) > 0 {
+		why = fmt.Sprintf(format, args...)
+	}
+	a := Action{App: t.p.Name, Server: t.servers[pr.index].p.Name, Kind: kind, Value: value, Why: why}
 	pr.steps = append(pr.steps, step{Action: a})
 }
 
@@ -35,7 +39,8 @@ func (pr *proposal) to(t *turn, phase Phase) {
 	}
 }
 
-// lifecycle proposes the next step of each server from what was just observed.
+// lifecycle proposes the next step of each server from what was just observed. Where nothing is to be done or remembered there is no
+// proposal.
 func (t *turn) lifecycle() []proposal {
 	out := t.space.proposals[:0]
 	for i := range t.servers {
@@ -43,21 +48,25 @@ func (t *turn) lifecycle() []proposal {
 		if !v.met || v.foreign || t.p.Proxied && !v.o.Proxy.Known || t.held && !t.restoring(v) {
 			continue
 		}
-		pr := proposal{index: i, next: *v.m}
+		out = append(out, proposal{})
+		pr := &out[len(out)-1]
+		pr.index, pr.next, pr.steps = i, *v.m, t.space.steps[usualSteps*i:usualSteps*i:usualSteps*(i+1)]
 		if v.m.Serve {
-			t.serveStep(v, &pr)
-			t.giveUp(v, &pr)
+			t.serveStep(v, pr)
+			t.giveUp(v, pr)
 		} else {
-			t.parkStep(v, &pr)
+			t.parkStep(v, pr)
 		}
-		out = append(out, pr)
+		if len(pr.steps) == 0 && !pr.leaves && pr.next == *v.m {
+			out = out[:len(out)-1]
+		}
 	}
 	t.space.proposals = out
 	return out
 }
 
 func (t *turn) serveStep(v *view, pr *proposal) {
-	ps := v.o.Proxy
+	ps := &v.o.Proxy
 	switch {
 	case !t.p.Proxied:
 		if v.m.Phase.InService() || v.m.Phase == PhaseLeaving {
@@ -99,7 +108,7 @@ func (t *turn) bringIn(v *view, pr *proposal) bool {
 		pr.to(t, PhaseStarting)
 	}
 	if v.p.Managed {
-		pool := v.o.Pool
+		pool := &v.o.Pool
 		if !pool.Known {
 			return false
 		}
@@ -161,7 +170,7 @@ func (t *turn) admit(v *view, pr *proposal, kind ActionKind, why string) {
 
 // inService follows the ramp, then the number of ready workers, and leaves a weight alone that a human has set.
 func (t *turn) inService(v *view, pr *proposal) {
-	ps, m := v.o.Proxy, &pr.next
+	ps, m := &v.o.Proxy, &pr.next
 	if !m.Phase.InService() {
 		pr.to(t, PhaseServing)
 		m.Step = len(t.p.Ramp)
@@ -202,11 +211,7 @@ func (t *turn) fullWeight(v *view) int {
 	if !v.o.Pool.Known || v.o.Pool.Ready == 0 {
 		return max(1, v.m.Weight)
 	}
-	largest := 1
-	for i := range t.servers {
-		largest = max(largest, t.servers[i].p.MaxWorkers)
-	}
-	return min(256, max(1, int(math.Round(float64(t.p.Weight)*float64(v.o.Pool.Ready)/float64(largest)))))
+	return min(256, max(1, int(math.Round(float64(t.p.Weight)*float64(v.o.Pool.Ready)/float64(t.largest)))))
 }
 
 func (t *turn) rampWeight(v *view, step int) int {
@@ -247,7 +252,7 @@ func (t *turn) weightOf(v *view) float64 {
 }
 
 func (t *turn) parkStep(v *view, pr *proposal) {
-	ps := v.o.Proxy
+	ps := &v.o.Proxy
 	inWeb := t.p.Web && (!t.o.Web.Known || t.o.Web.Weights[v.p.Name] > 0)
 	switch {
 	case !t.p.Proxied:

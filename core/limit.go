@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -33,21 +34,37 @@ func (t *turn) limit(proposals []proposal) []Action {
 		gone += o.Amount
 	}
 	l := limiter{t: t, serving: serving, gone: gone, before: t.capacity() + gone, surplus: t.surplus()}
-	var actions []Action
-	for _, pr := range proposals {
+	actions := room(proposals)
+	for i := range proposals {
+		pr := &proposals[i]
 		v := &t.servers[pr.index]
 		if pr.leaves && !l.passes(v, pr.out, true) {
 			continue
 		}
 		*v.m = pr.next
-		for _, s := range pr.steps {
-			if s.out == 0 || l.passes(v, s.out, false) {
+		for k := range pr.steps {
+			if s := &pr.steps[k]; s.out == 0 || l.passes(v, s.out, false) {
 				actions = append(actions, s.Action)
+				if s.Kind == SetWorkers {
+					v.told = s.Value
+				}
 			}
 		}
 	}
 	t.m.Limited = l.limited
 	return inOrder(actions)
+}
+
+// room is a list with place for the actions of all proposals, nil when there are none.
+func room(proposals []proposal) []Action {
+	n := 0
+	for i := range proposals {
+		n += len(proposals[i].steps)
+	}
+	if n == 0 {
+		return nil
+	}
+	return make([]Action, 0, n)
 }
 
 // limiter is the account of one turn.
@@ -108,16 +125,22 @@ func (l *limiter) refuse(out float64, leaves bool) string {
 
 // inOrder sorts actions so that what adds capacity is carried out before what takes it away.
 func inOrder(actions []Action) []Action {
-	if len(actions) < 2 {
-		return actions
+	if len(actions) == 0 {
+		return nil
 	}
-	out := make([]Action, 0, len(actions))
-	for _, shrink := range []bool{false, true} {
-		for _, a := range actions {
-			if (a.Kind == Drain || a.Kind == Park) == shrink {
-				out = append(out, a)
-			}
-		}
+	slices.SortStableFunc(actions, byShrinking)
+	return actions
+}
+
+// byShrinking puts what takes capacity away behind the rest.
+func byShrinking(a, b Action) int {
+	x, y := a.Kind == Drain || a.Kind == Park, b.Kind == Drain || b.Kind == Park
+	switch {
+	case x == y:
+		return 0
+	case y:
+		return -1
+	default:
+		return 1
 	}
-	return out
 }

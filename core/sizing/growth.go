@@ -46,10 +46,7 @@ func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
 	if start <= 0 {
 		return
 	}
-	g.Samples = append(g.Samples, float32(math.Min(10, most/start)))
-	if k := len(g.Samples) - hourTens; k > 0 {
-		g.Samples = g.Samples[:copy(g.Samples, g.Samples[k:])]
-	}
+	g.Samples = newest(g.Samples, float32(math.Min(10, most/start)), hourTens)
 	g.Factor = math.Max(least, math.Min(mostLearned, g.quantile()))
 }
 
@@ -61,6 +58,13 @@ func (g *Growth) quantile() float64 {
 	q := float64(sorted[min(len(sorted)-1, int(growthShare*float64(len(sorted))))])
 	trust := math.Min(1, float64(len(sorted))/30)
 	return trust*q + (1-trust)*priorGrowth
+}
+
+// newest is a new list of at most n samples that ends with v. The memory of the turn before keeps the old one.
+func newest(samples []float32, v float32, n int) []float32 {
+	samples = samples[max(0, len(samples)+1-n):]
+	out := make([]float32, 0, len(samples)+1)
+	return append(append(out, samples...), v)
 }
 
 func mean(values []float64) float64 {
@@ -101,10 +105,7 @@ func (l *Lead) see(ready, wanted int, now int64) {
 	switch {
 	case l.Ordered == 0:
 	case ready >= l.Ordered:
-		l.Samples = append(l.Samples, float32(math.Max(1, float64(now-l.At))))
-		if k := len(l.Samples) - keptLeads; k > 0 {
-			l.Samples = l.Samples[:copy(l.Samples, l.Samples[k:])]
-		}
+		l.Samples = newest(l.Samples, float32(math.Max(1, float64(now-l.At))), keptLeads)
 		l.Ordered = 0
 	case wanted < l.Ordered || now-l.At > mostLead:
 		l.Ordered = 0

@@ -2,7 +2,6 @@ package sizing
 
 import (
 	"math"
-	"slices"
 )
 
 const (
@@ -39,10 +38,16 @@ type Fine struct {
 	B float32 `json:"b"`
 }
 
+// clone copies what changes each turn, with room for the seconds of one; Tens is copied when a ten is added.
 func (h History) clone() History {
-	h.Fine, h.Tens = slices.Clone(h.Fine), slices.Clone(h.Tens)
+	if h.Fine != nil {
+		h.Fine = append(make([]Fine, 0, len(h.Fine)+usualSeconds), h.Fine...)
+	}
 	return h
 }
+
+// usualSeconds is how many seconds a turn tells, mostly.
+const usualSeconds = 6
 
 // credible tells whether a bucket's numbers can be.
 func (s *Second) credible() bool {
@@ -126,7 +131,7 @@ func (h *History) push(f Fine) {
 
 func (h *History) append(f Fine) {
 	if len(h.Fine) >= fineSeconds {
-		h.Fine = h.Fine[:copy(h.Fine, h.Fine[1:])]
+		h.Fine = h.Fine[1:]
 	}
 	h.Fine = append(h.Fine, f)
 	h.ten(f)
@@ -138,17 +143,20 @@ func (h *History) ten(f Fine) {
 		return
 	}
 	at := f.At - 9
-	if len(h.Tens) > 0 {
-		missed := (at-h.TensAt)/10 - 1
+	tens, missed := h.Tens, int64(0)
+	if len(tens) > 0 {
+		missed = (at-h.TensAt)/10 - 1
 		if missed < 0 {
 			return
 		}
 		if missed >= hourTens {
-			h.Tens, missed = h.Tens[:0], 0
+			tens, missed = tens[:0], 0
 		}
-		for range missed {
-			h.Tens = append(h.Tens, -1)
-		}
+	}
+	// The memory of the turn before has the list, too.
+	tens = append(make([]float32, 0, len(tens)+int(missed)+1), tens...)
+	for range missed {
+		tens = append(tens, -1)
 	}
 	sum, n := float32(0), 0
 	for i := len(h.Fine) - 1; i >= 0 && h.Fine[i].At >= at; i-- {
@@ -161,11 +169,8 @@ func (h *History) ten(f Fine) {
 	if n >= 5 {
 		rate = sum / float32(n)
 	}
-	h.Tens = append(h.Tens, rate)
-	if k := len(h.Tens) - hourTens; k > 0 {
-		h.Tens = h.Tens[:copy(h.Tens, h.Tens[k:])]
-	}
-	h.TensAt = at
+	tens = append(tens, rate)
+	h.Tens, h.TensAt = tens[max(0, len(tens)-hourTens):], at
 }
 
 // last is the newest second that was told, 0 when none was.
@@ -235,6 +240,9 @@ func (h *History) tens(n, skip int, into []float64) []float64 {
 func (h *History) peak() float64 {
 	var top [5]float32
 	for _, v := range h.Tens {
+		if v <= top[len(top)-1] {
+			continue
+		}
 		for i := range top {
 			if v > top[i] {
 				v, top[i] = top[i], v

@@ -78,13 +78,16 @@ func (h *History) ceiling(level float64) float64 {
 
 // prefix holds, by the number of the newest seconds, the sum of their arrivals and how many of them were told.
 type prefix struct {
-	sum  [fineSeconds + 1]float64
-	told [fineSeconds + 1]int
+	sum  [riseSeconds + 1]float64
+	told [riseSeconds + 1]int32
 	n    int
 }
 
+// riseSeconds is the longest window of a rise and the minute before it.
+const riseSeconds = 30 + rateSeconds
+
 func (p *prefix) fill(h *History) {
-	for i := len(h.Fine) - 1; i >= 0 && p.n < fineSeconds; i-- {
+	for i := len(h.Fine) - 1; i >= 0 && p.n < riseSeconds; i-- {
 		f := &h.Fine[i]
 		p.sum[p.n+1], p.told[p.n+1] = p.sum[p.n], p.told[p.n]
 		p.n++
@@ -100,12 +103,15 @@ func (p *prefix) fill(h *History) {
 func (p *prefix) rise(k int, spread float64) (rate float64, ok bool) {
 	now, all := min(k, p.n), min(k+rateSeconds, p.n)
 	before := p.told[all] - p.told[now]
-	if p.told[now] < k || before < 20 {
+	if int(p.told[now]) < k || before < 20 {
 		return 0, false
 	}
 	n := float64(k)
 	l1, l0 := p.sum[now]/n, math.Max(p.sum[all]-p.sum[now], 1)/float64(before)
-	return l1, l1 > l0 && n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
+	if l1 <= l0 {
+		return l1, false
+	}
+	return l1, n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
 }
 
 // slope is the least-squares slope of the newest k seconds' arrivals and its standard error.
