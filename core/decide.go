@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/core/sizing"
@@ -20,22 +21,22 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 	var space scratch
 	for i := range p.Apps {
 		ap := &p.Apps[i]
-		am, known := m.Apps[ap.Name]
-		obs := seen[ap.Name]
+		am, obs := &space.memory, seen[ap.Name]
+		var known bool
+		*am, known = m.Apps[ap.Name]
+		am.own()
 		if obs == nil {
 			if known {
-				am.own()
-				next.Apps[ap.Name] = am
+				next.Apps[ap.Name] = *am
 			}
 			plan.Apps = append(plan.Apps, AppPlan{Name: ap.Name})
 			continue
 		}
 		if !known {
-			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
+			*am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		am.own()
-		plan.Apps = append(plan.Apps, decideApp(ap, &am, obs, &o, &space))
-		next.Apps[ap.Name] = am
+		plan.Apps = append(plan.Apps, decideApp(ap, am, obs, &o, &space))
+		next.Apps[ap.Name] = *am
 	}
 	return plan, next
 }
@@ -69,6 +70,7 @@ type turn struct {
 
 // scratch is memory that one app's turn leaves for the next one's.
 type scratch struct {
+	memory    AppMemory
 	servers   []view
 	memories  []NamedServer
 	proposals []proposal
@@ -166,6 +168,10 @@ func (t *turn) keep() {
 		met++
 	}
 	if same && met == len(old) {
+		return
+	}
+	if met == len(t.servers) {
+		t.m.Servers = slices.Clone(t.space.memories)
 		return
 	}
 	t.m.Servers = make(Servers, 0, met)
