@@ -65,6 +65,7 @@ type Loop struct {
 	backlogs map[string]backlogState
 	unixTurn time.Time
 
+	turns  turnLog
 	events eventLog
 	meters *meters
 }
@@ -138,7 +139,9 @@ func (l *Loop) oneTurn(ctx context.Context, now time.Time) {
 		return
 	}
 	obs := l.observation(seen, now)
-	plan, memory := core.Decide(l.setup.policy(now), l.memory, obs)
+	policy := l.setup.policy(now)
+	l.recordTurn(policy, obs)
+	plan, memory := core.Decide(policy, l.memory, obs)
 	l.memory = memory
 	l.remember(obs, plan, now)
 	l.act(ctx, seen, plan, now)
@@ -174,6 +177,7 @@ func (l *Loop) remember(obs core.Observation, plan core.Plan, now time.Time) {
 // record appends to the journal; a full disk is reported once and costs entries, never the loop.
 func (l *Loop) record(e Entry) {
 	if err := l.journal.Append(e); err != nil {
+		l.turns.broken.Store(true)
 		l.meters.journalErrors.Inc()
 		l.quiet.Warn("journal", "the journal cannot be written", "error", err)
 		return
@@ -228,6 +232,7 @@ func (l *Loop) adopt(next Setup) {
 	}
 	l.sources = map[string]sourceState{}
 	l.setup = next
+	l.turns.broken.Store(true)
 	l.current.Store(&next)
 	l.web.look(next.Web)
 }

@@ -141,7 +141,8 @@ func (l *Loop) note(name string, err error, now time.Time) {
 
 // observation cuts the sight into one observation per app.
 func (l *Loop) observation(s *sight, now time.Time) core.Observation {
-	out := core.Observation{Now: now, Nodes: l.nodeObs(s, now)}
+	// The core is told the time of day alone: what the process knows beside it could not be written down for a replay.
+	out := core.Observation{Now: now.Round(0).UTC(), Nodes: l.nodeObs(s, now)}
 	if l.saveErr != nil {
 		out.Problem = fmt.Sprintf("the state cannot be saved (%v)", l.saveErr)
 	}

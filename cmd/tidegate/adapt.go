@@ -300,7 +300,7 @@ type rooms struct {
 
 // build does all that can fail first; the rooms change only when everything is there.
 func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
-	s := control.Setup{File: c.File, Tick: c.Tick, Traffic: r.traffic, Nodes: map[string]control.Node{}}
+	s := control.Setup{File: c.File, Tick: c.Tick, DecisionsOnly: c.DecisionsOnly, Traffic: r.traffic, Nodes: map[string]control.Node{}}
 	next := *r
 	next.proxy, next.web = nil, nil
 	if h := c.HAProxy; h != nil {
