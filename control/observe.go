@@ -153,10 +153,11 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 			obs.Backlog = &b.value
 		}
 		var servers map[string]core.ProxyServerObs
+		var answers map[string]int
 		if a.Policy.Proxied && s.proxy != nil {
 			if b, ok := s.proxy.Backends[a.Backend]; ok {
 				obs.Proxy = core.ProxyObs{Known: true, Process: s.proxy.Process, Current: b.Current, Queued: b.Queued}
-				servers = b.Servers
+				servers, answers = b.Servers, b.Answers
 			}
 		}
 		if a.Policy.Web && s.webOK {
@@ -164,6 +165,7 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 		}
 		for _, srv := range a.Servers {
 			so := core.ServerObs{Name: srv.Name, Proxy: servers[srv.Name], Warm: l.warmer.state(a.Policy.Name, srv.Name)}
+			so.Answers, so.AnswersKnown = answers[srv.Name]
 			if obs.Proxy.Known && !so.Proxy.Known {
 				l.quiet.Warn("server "+a.Backend+"/"+srv.Name, "HAProxy's backend has no such server", "app", a.Policy.Name, "backend", a.Backend, "server", srv.Name)
 			}

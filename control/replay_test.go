@@ -32,6 +32,8 @@ type tidalFleet struct {
 	state ProxyState
 	pools map[string]map[string]core.PoolObs
 	err   error
+	// answers counts those of all servers together, which is enough to see them rise.
+	answers int
 }
 
 const tidalServers = 3
@@ -73,11 +75,13 @@ func (f *tidalFleet) Observe(context.Context, []string) (ProxyState, error) {
 	defer f.mu.Unlock()
 	out := ProxyState{Process: f.state.Process, Backends: map[string]ProxyBackend{}}
 	for _, name := range f.names {
-		b := ProxyBackend{Current: f.r.IntN(20), Queued: f.r.IntN(2), Servers: map[string]core.ProxyServerObs{}}
+		b := ProxyBackend{Current: f.r.IntN(20), Queued: f.r.IntN(2), Servers: map[string]core.ProxyServerObs{}, Answers: map[string]int{}}
 		for s, o := range f.state.Backends[name].Servers {
 			if o.Admin == core.AdminReady {
 				o.Current = f.r.IntN(8)
+				f.answers += f.r.IntN(3)
 			}
+			b.Answers[s] = f.answers
 			b.Servers[s] = o
 		}
 		out.Backends[name] = b

@@ -30,7 +30,7 @@ type AppSeen struct {
 	// busy where it was told.
 	Seconds [][]float64 `json:"seconds,omitempty"`
 	// Servers are the changed ones: place in the list, weight, requests, queued requests, workers in all, ready, starting, draining, busy,
-	// target.
+	// target, good answers.
 	Servers [][]float64 `json:"servers,omitempty"`
 	// Backlog is items, in, out, oldest, service.
 	Backlog []float64 `json:"backlog,omitempty"`
@@ -174,7 +174,7 @@ func second(s *sizing.Second, now int64) []float64 {
 func server(i int, s *core.ServerObs) []float64 {
 	x, p := &s.Proxy, &s.Pool
 	return append([]float64{float64(i)}, trim([]float64{
-		float64(x.Weight), float64(x.Current), float64(x.Queued), float64(p.Total), float64(p.Ready), float64(p.Starting), float64(p.Draining), p.Busy, float64(p.Target),
+		float64(x.Weight), float64(x.Current), float64(x.Queued), float64(p.Total), float64(p.Ready), float64(p.Starting), float64(p.Draining), p.Busy, float64(p.Target), float64(s.Answers),
 	})...)
 }
 
@@ -200,13 +200,14 @@ func setCounts(a *core.AppObs, v []float64) error {
 }
 
 func setServer(s *core.ServerObs, v []float64) error {
-	v, err := padded("a server", v, 9)
+	v, err := padded("a server", v, 10)
 	if err != nil {
 		return err
 	}
 	x, p := &s.Proxy, &s.Pool
 	x.Weight, x.Current, x.Queued = int(v[0]), int(v[1]), int(v[2])
 	p.Total, p.Ready, p.Starting, p.Draining, p.Busy, p.Target = int(v[3]), int(v[4]), int(v[5]), int(v[6]), v[7], int(v[8])
+	s.Answers = int(v[9])
 	return nil
 }
 

@@ -205,6 +205,7 @@ func (t *turn) meet() {
 			m.ServerMemory = ServerMemory{}
 			t.firstSight(v)
 		}
+		v.answered()
 	}
 }
 

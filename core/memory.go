@@ -85,6 +85,9 @@ type ServerMemory struct {
 	Weight int  `json:"weight"`
 	Seen   bool `json:"seen,omitempty"`
 	Human  bool `json:"human,omitempty"`
+	// Answers is the count of good answers when the server was last out of service; Answered tells that there have been more since.
+	Answers  int  `json:"answers,omitempty"`
+	Answered bool `json:"answered,omitempty"`
 	// FailedAt is when the last warm-up failed.
 	FailedAt time.Time `json:"failed_at,omitzero"`
 }

@@ -37,9 +37,12 @@ func (p proxyAdapter) Observe(ctx context.Context, backends []string) (control.P
 		if b.Missing || b.Disabled {
 			continue
 		}
-		pb := control.ProxyBackend{Current: b.Current, Queued: b.Queued, Servers: map[string]core.ProxyServerObs{}}
+		pb := control.ProxyBackend{Current: b.Current, Queued: b.Queued, Servers: map[string]core.ProxyServerObs{}, Answers: map[string]int{}}
 		for _, srv := range b.Servers {
 			pb.Servers[srv.Name] = proxyServer(srv)
+			if srv.Answers >= 0 {
+				pb.Answers[srv.Name] = int(srv.Answers)
+			}
 		}
 		out.Backends[name] = pb
 	}

@@ -85,12 +85,16 @@ type Lead struct {
 	// Ordered is the number ordered last that was more than was ready, since At; 0 for none.
 	Ordered int   `json:"ordered,omitempty"`
 	At      int64 `json:"at,omitempty"`
+	// Ready is when as many were ready, 0 for not yet: then the first good answer is awaited.
+	Ready int64 `json:"ready,omitempty"`
 }
 
 const (
 	keptLeads = 20
 	// mostLead ends the wait for an order that never comes.
 	mostLead = 600
+	// answerSeconds ends the wait for a good answer of workers that are ready: nobody asks them.
+	answerSeconds = 30
 )
 
 // order notes that more is wanted than is ready.
@@ -100,15 +104,27 @@ func (l *Lead) order(workers int, now int64) {
 	}
 }
 
-// see notes what is ready.
-func (l *Lead) see(ready, wanted int, now int64) {
+// see notes what is ready; fresh tells that not all of it has given a good answer yet.
+func (l *Lead) see(ready, wanted int, fresh bool, now int64) {
 	switch {
 	case l.Ordered == 0:
 	case ready >= l.Ordered:
-		l.Samples = newest(l.Samples, float32(math.Max(1, float64(now-l.At))), keptLeads)
-		l.Ordered = 0
+		if l.Ready == 0 {
+			l.Ready = now
+		}
+		end := now
+		if fresh {
+			if now-l.Ready < answerSeconds {
+				return
+			}
+			end = l.Ready
+		}
+		l.Samples = newest(l.Samples, float32(math.Max(1, float64(end-l.At))), keptLeads)
+		l.Ordered, l.Ready = 0, 0
 	case wanted < l.Ordered || now-l.At > mostLead:
-		l.Ordered = 0
+		l.Ordered, l.Ready = 0, 0
+	default:
+		l.Ready = 0
 	}
 }
 

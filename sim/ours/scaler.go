@@ -110,7 +110,7 @@ func (s *scaler) observation(o *sim.Observation) core.Observation {
 		app.Servers = append(app.Servers, core.ServerObs{Name: nodeName(i), Pool: core.PoolObs{
 			Known: n.Up, Total: n.Ready + n.Starting + n.Draining, Ready: n.Ready, Starting: n.Starting, Draining: n.Draining,
 			BusyKnown: n.Up && !o.Missing, Busy: n.Busy, Target: n.Target,
-		}})
+		}, Answers: n.Answered, AnswersKnown: n.Up && !o.Missing})
 	}
 	for _, a := range o.Announced {
 		app.Orders = append(app.Orders, sizing.Order{
