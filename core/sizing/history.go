@@ -17,7 +17,7 @@ const (
 // History is the app's last seconds one by one and its last hour in tens.
 type History struct {
 	// Fine are the newest seconds, oldest first, without gaps: a second of which nothing was told has Gap set.
-	Fine []Fine `json:"fine,omitempty"`
+	Fine Fines `json:"fine,omitzero"`
 	// Tens are arrivals per second by tens of seconds, oldest first; -1 when fewer than five of them were told. The newest is
 	// the ten that begins at TensAt.
 	Tens   []float32 `json:"tens,omitempty"`
@@ -40,14 +40,9 @@ type Fine struct {
 
 // clone copies what changes each turn, with room for the seconds of one; Tens is copied when a ten is added.
 func (h History) clone() History {
-	if h.Fine != nil {
-		h.Fine = append(make([]Fine, 0, len(h.Fine)+usualSeconds), h.Fine...)
-	}
+	h.Fine = h.Fine.clone()
 	return h
 }
-
-// usualSeconds is how many seconds a turn tells, mostly.
-const usualSeconds = 6
 
 // credible tells whether a bucket's numbers can be.
 func (s *Second) credible() bool {
@@ -86,11 +81,13 @@ func (h *History) add(seconds []Second, now int64) (absurd bool) {
 
 // rewind forgets the seconds that lie in the future since the date was set back, so that those to come are taken.
 func (h *History) rewind(now int64) {
-	n := len(h.Fine)
-	for n > 0 && h.Fine[n-1].At > now+1 {
+	n := h.Fine.n()
+	for n > 0 && h.Fine.at(n-1).At > now+1 {
 		n--
 	}
-	h.Fine = h.Fine[:n]
+	if n < h.Fine.n() {
+		h.Fine.cut(n)
+	}
 	if h.TensAt > now+10 {
 		h.TensAt = now - now%10 - 10
 	}
@@ -112,14 +109,12 @@ func (s *Second) share(span float64) Fine {
 }
 
 func (h *History) push(f Fine) {
-	n := len(h.Fine)
-	if n > 0 {
-		last := h.Fine[n-1].At
+	if last := h.last(); h.Fine.n() > 0 {
 		if f.At <= last {
 			return
 		}
 		if f.At-last > fineSeconds {
-			h.Fine = h.Fine[:0]
+			h.Fine = Fines{}
 		} else {
 			for at := last + 1; at < f.At; at++ {
 				h.append(Fine{At: at, Gap: true, B: -1})
@@ -130,10 +125,8 @@ func (h *History) push(f Fine) {
 }
 
 func (h *History) append(f Fine) {
-	if len(h.Fine) >= fineSeconds {
-		h.Fine = h.Fine[1:]
-	}
-	h.Fine = append(h.Fine, f)
+	h.Fine.add(f)
+	h.Fine.keep(fineSeconds)
 	h.ten(f)
 }
 
@@ -159,9 +152,13 @@ func (h *History) ten(f Fine) {
 		tens = append(tens, -1)
 	}
 	sum, n := float32(0), 0
-	for i := len(h.Fine) - 1; i >= 0 && h.Fine[i].At >= at; i-- {
-		if !h.Fine[i].Gap {
-			sum += h.Fine[i].A
+	for i := h.Fine.n() - 1; i >= 0; i-- {
+		f := h.Fine.at(i)
+		if f.At < at {
+			break
+		}
+		if !f.Gap {
+			sum += f.A
 			n++
 		}
 	}
@@ -175,8 +172,8 @@ func (h *History) ten(f Fine) {
 
 // last is the newest second that was told, 0 when none was.
 func (h *History) last() int64 {
-	if n := len(h.Fine); n > 0 {
-		return h.Fine[n-1].At
+	if n := h.Fine.n(); n > 0 {
+		return h.Fine.at(n - 1).At
 	}
 	return 0
 }
@@ -193,9 +190,9 @@ type sums struct {
 // over adds up the told ones of the n seconds that end skip seconds before the newest.
 func (h *History) over(n, skip int) sums {
 	var t sums
-	end := len(h.Fine) - skip
+	end := h.Fine.n() - skip
 	for i := max(0, end-n); i < end; i++ {
-		f := &h.Fine[i]
+		f := h.Fine.at(i)
 		if f.Gap {
 			continue
 		}
