@@ -15,6 +15,8 @@ type Controller struct {
 	// API is where the status API listens, Metrics an optional second address for /metrics, /healthz and /readyz only.
 	API, Metrics string
 	StateDir     string
+	// DecisionsOnly keeps quiet turns out of the journal, which then does not replay.
+	DecisionsOnly bool
 	// Tick is one turn of the loop.
 	Tick time.Duration
 	SPOA *SPOA
@@ -152,7 +154,10 @@ func (s *source) controller(raw *rawController) *Controller {
 		File:     s.file,
 		API:      s.socket("api", raw.API, "unix:/run/tidegate/api.sock"),
 		StateDir: s.path("state_dir", raw.StateDir, "/var/lib/tidegate"),
-		Tick:     s.duration("tick", raw.Tick, 2*time.Second, 100*time.Millisecond, time.Minute),
+
+		DecisionsOnly: s.oneOf("journal", raw.Journal, "full", "full", "decisions") == "decisions",
+
+		Tick: s.duration("tick", raw.Tick, 2*time.Second, 100*time.Millisecond, time.Minute),
 	}
 	if raw.Metrics != "" {
 		c.Metrics = s.hostPort("metrics", raw.Metrics, false)

@@ -12,6 +12,7 @@ type rawController struct {
 	API      string       `yaml:"api"`
 	Metrics  string       `yaml:"metrics"`
 	StateDir string       `yaml:"state_dir"`
+	Journal  string       `yaml:"journal"`
 	Tick     string       `yaml:"tick"`
 	SPOA     *rawSPOA     `yaml:"spoa"`
 	HAProxy  rawHAProxies `yaml:"haproxy"`

@@ -34,14 +34,14 @@ func TestStoreKeepsAMemoryAndPutsABrokenOneAside(t *testing.T) {
 	if m, err := s.Load(); err != nil || m.Apps != nil {
 		t.Fatalf("a first start: %v %v", m, err)
 	}
-	want := core.Memory{Apps: map[string]core.AppMemory{"shop": {Random: 7, Servers: map[string]core.ServerMemory{"a": {Serve: true, Workers: 3}}}}}
+	want := core.Memory{Apps: map[string]core.AppMemory{"shop": {Random: 7, Servers: core.Servers{{Name: "a", ServerMemory: core.ServerMemory{Serve: true, Workers: 3}}}}}}
 	for _, sync := range []bool{false, true} {
 		if err := s.Save(want, sync); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := s.Load()
-	if err != nil || got.Apps["shop"].Servers["a"].Workers != 3 {
+	if err != nil || got.Apps["shop"].Servers.Of("a").Workers != 3 {
 		t.Fatalf("read back %+v, %v", got, err)
 	}
 	for name, text := range map[string]string{"cut": `{"version":1,"mem`, "from the future": `{"version":99}`} {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -12,8 +13,8 @@ import (
 	"github.com/tidegate/tidegate/core"
 )
 
-// Journal is an append-only file of JSON lines: each turn that decided or did something, with what was seen, what was decided
-// and why, and each outcome. At MaxBytes the file is renamed to journal.1.jsonl and begun anew.
+// Journal is an append-only file of JSON lines: what each turn saw, what was decided and why, and each outcome. At MaxBytes the file is
+// renamed to journal.1.jsonl and begun anew.
 type Journal struct {
 	path string
 	max  int64
@@ -21,12 +22,15 @@ type Journal struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
+	// begun counts the files that were begun.
+	begun int
 }
 
-// JournalMaxBytes is the size at which the journal rotates.
-const JournalMaxBytes = 16 << 20
+// JournalMaxBytes is the size at which the journal rotates: with the file before it takes twice that of the disk.
+const JournalMaxBytes = 64 << 20
 
-// Entry is one line. Kind "decision" carries Observation and Plan; kind "outcome" carries Action and Error.
+// Entry is one line. Kind "decision" carries Observation and Plan; kind "outcome" carries Action and Error; kind "start" carries Start, and
+// kind "turn" carries Seen, for a replay.
 type Entry struct {
 	Time        time.Time     `json:"time"`
 	Kind        string        `json:"kind"`
@@ -36,6 +40,17 @@ type Entry struct {
 	Action      *core.Action  `json:"action,omitempty"`
 	Detail      string        `json:"detail,omitempty"`
 	Error       string        `json:"error,omitempty"`
+	Start       *Start        `json:"start,omitempty"`
+	Seen        *Seen         `json:"seen,omitempty"`
+}
+
+// Start is what the turns that follow begin with: the first in a file, after a start of tidegate, after a reload, and after lines that
+// could not be written.
+type Start struct {
+	// Version is the program's.
+	Version string      `json:"version"`
+	Policy  core.Policy `json:"policy"`
+	Memory  core.Memory `json:"memory"`
 }
 
 // NewJournal appends to journal.jsonl in dir.
@@ -44,15 +59,21 @@ func NewJournal(dir string, maxBytes int64) *Journal {
 }
 
 // Append writes one line. An error leaves the journal usable: the next Append tries again.
-func (j *Journal) Append(e Entry) error {
+func (j *Journal) Append(e Entry) error { return j.appendAtMost(e, math.MaxInt64) }
+
+// appendAtMost is Append for a line that may be too long to be written.
+func (j *Journal) appendAtMost(e Entry, most int64) error {
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode a journal entry: %w", err)
 	}
+	if int64(len(line)) > most {
+		return errLargeState
+	}
 	line = append(line, '\n')
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.file != nil && j.size+int64(len(line)) > j.max {
+	if j.file != nil && j.size > 0 && j.size+int64(len(line)) > j.max {
 		if err := j.rotate(); err != nil {
 			return err
 		}
@@ -85,7 +106,31 @@ func (j *Journal) open() error {
 		return errors.Join(fmt.Errorf("look at the journal: %w", err), f.Close())
 	}
 	j.file, j.size = f, info.Size()
+	j.begun++
 	return nil
+}
+
+// roomForTurn rotates a file that is nearly full, so that a turn's lines mostly stand in one file, and returns the number of the file that
+// the next line goes to.
+func (j *Journal) roomForTurn() (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		if err := j.open(); err != nil {
+			return 0, err
+		}
+	}
+	if j.size < j.max-j.max/16 {
+		return j.begun, nil
+	}
+	return j.begun + 1, j.rotate()
+}
+
+// inFile is the number of the file that the last line went to.
+func (j *Journal) inFile() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.begun
 }
 
 func (j *Journal) rotate() error {

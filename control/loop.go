@@ -67,6 +67,7 @@ type Loop struct {
 	asking   sync.WaitGroup
 	unixTurn time.Time
 
+	turns  turnLog
 	events eventLog
 	meters *meters
 }
@@ -141,7 +142,9 @@ func (l *Loop) oneTurn(ctx context.Context, now time.Time) {
 		return
 	}
 	obs := l.observation(seen, now)
-	plan, memory := core.Decide(l.setup.policy(now), l.memory, obs)
+	policy := l.setup.policy(now)
+	l.recordTurn(policy, obs)
+	plan, memory := core.Decide(policy, l.memory, obs)
 	l.memory = memory
 	l.remember(obs, plan, now)
 	l.act(ctx, seen, plan, now)
@@ -177,6 +180,7 @@ func (l *Loop) remember(obs core.Observation, plan core.Plan, now time.Time) {
 // record appends to the journal; a full disk is reported once and costs entries, never the loop.
 func (l *Loop) record(e Entry) {
 	if err := l.journal.Append(e); err != nil {
+		l.turns.broken.Store(true)
 		l.meters.journalErrors.Inc()
 		l.quiet.Warn("journal", "the journal cannot be written", "error", err)
 		return
@@ -231,6 +235,7 @@ func (l *Loop) adopt(next Setup) {
 	}
 	l.sources, l.watches = map[string]sourceState{}, map[string]*watch{}
 	l.setup = next
+	l.turns.broken.Store(true)
 	l.current.Store(&next)
 	l.web.look(next.Web)
 }

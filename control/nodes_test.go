@@ -48,7 +48,13 @@ func TestObservationCarriesEverything(t *testing.T) {
 	l := newTestLoop(t, setup, nil)
 	look := func(at time.Time) core.Observation { return l.observation(l.observe(t.Context(), at), at) }
 
+	shop := proxy.state.Backends["shop"]
+	shop.Answers = map[string]int{"a": 70}
+	proxy.state.Backends["shop"] = shop
 	o := look(now)
+	if a, b := o.Apps[0].Servers[0], o.Apps[0].Servers[1]; a.Answers != 70 || !a.AnswersKnown || b.AnswersKnown {
+		t.Errorf("good answers: %+v %+v", a, b)
+	}
 	got := o.Apps[0].Traffic
 	if !got.Known || got.Age != 2*time.Second || got.P99 != 3 || got.InFlight != 4 || got.Queued != 1 || len(got.Seconds) != 2 || got.Seconds[1].At != 4998 {
 		t.Errorf("traffic %+v", got)

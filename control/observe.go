@@ -139,7 +139,8 @@ func (l *Loop) note(name string, err error, now time.Time) {
 
 // observation cuts the sight into one observation per app.
 func (l *Loop) observation(s *sight, now time.Time) core.Observation {
-	out := core.Observation{Now: now, Nodes: l.nodeObs(s, now)}
+	// The core is told the time of day alone: what the process knows beside it could not be written down for a replay.
+	out := core.Observation{Now: now.Round(0).UTC(), Nodes: l.nodeObs(s, now)}
 	if l.saveErr != nil {
 		out.Problem = fmt.Sprintf("the state cannot be saved (%v)", l.saveErr)
 	}
@@ -155,6 +156,7 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 		}
 		for _, srv := range a.Servers {
 			so := core.ServerObs{Name: srv.Name, Proxy: servers[srv.Name], Warm: l.warmer.state(a.Policy.Name, srv.Name)}
+			so.Answers, so.AnswersKnown = l.answers(a, s, srv.Name)
 			if srv.Node != "" {
 				so.Pool = l.poolObs(a, srv, now)
 			}

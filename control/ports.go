@@ -40,6 +40,8 @@ type ProxyState struct {
 type ProxyBackend struct {
 	Current, Queued int
 	Servers         map[string]core.ProxyServerObs
+	// Answers counts the good answers of each server since the process started; a server that is not counted is not in it.
+	Answers map[string]int
 }
 
 // ProxyStep is one step for one server of a backend.

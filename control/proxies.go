@@ -110,6 +110,18 @@ func (l *Loop) proxyObs(a *App, s *sight, obs *core.AppObs) map[string]core.Prox
 	return servers
 }
 
+// answers adds up a server's good answers on the app's instances; false when none of them counts any.
+func (l *Loop) answers(a *App, s *sight, server string) (n int, known bool) {
+	for _, i := range l.setup.on(a) {
+		if state := s.proxies[i].state; state != nil {
+			if c, ok := state.Backends[a.Backend].Answers[server]; ok {
+				n, known = n+c, true
+			}
+		}
+	}
+	return n, known
+}
+
 func (l *Loop) missingServers(a *App, instance string, have map[string]core.ProxyServerObs) {
 	if a.Policy.Dynamic {
 		return
@@ -157,7 +169,7 @@ var adminRank = map[string]int{string(core.AdminMaint): 1, string(core.AdminDrai
 
 // serverProxies adds to a server's status how it stands on the instances, and what a human has changed there.
 func (l *Loop) serverProxies(app *App, s *sight, on []int, sv *api.Server) {
-	memory := l.memory.Apps[app.Policy.Name].Servers[sv.Name]
+	memory := l.memory.Apps[app.Policy.Name].Servers.Of(sv.Name)
 	for _, i := range on {
 		o := s.serverOn(i, app.Backend, sv.Name)
 		name := l.setup.Proxies[i].Name

@@ -10,13 +10,15 @@ import (
 // Setup is everything a configuration determines. It is replaced as a whole by a reload. Proxies is empty, Web and Traffic
 // are nil when the configuration has none; then no app refers to them.
 type Setup struct {
-	File    string
-	Tick    time.Duration
-	Proxies []Instance
-	Web     Web
-	Traffic Traffic
-	Nodes   map[string]Node
-	Apps    []App
+	File string
+	Tick time.Duration
+	// DecisionsOnly keeps what quiet turns saw out of the journal, which then does not replay.
+	DecisionsOnly bool
+	Proxies       []Instance
+	Web           Web
+	Traffic       Traffic
+	Nodes         map[string]Node
+	Apps          []App
 }
 
 // App is an app's policy and addresses.

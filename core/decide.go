@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/core/sizing"
@@ -11,7 +12,6 @@ import (
 // Decide turns one observation into a plan and the memory for the next turn. It does not change its arguments. Apps of the
 // policy that the observation lacks keep their memory and get an empty plan; apps the policy lacks are forgotten.
 func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
-	old := m.clone()
 	next := Memory{Apps: make(map[string]AppMemory, len(p.Apps))}
 	seen := make(map[string]*AppObs, len(o.Apps))
 	for i := range o.Apps {
@@ -21,21 +21,22 @@ func Decide(p Policy, m Memory, o Observation) (Plan, Memory) {
 	var space scratch
 	for i := range p.Apps {
 		ap := &p.Apps[i]
-		am, known := old.Apps[ap.Name]
-		obs := seen[ap.Name]
+		am, obs := &space.memory, seen[ap.Name]
+		var known bool
+		*am, known = m.Apps[ap.Name]
+		am.own()
 		if obs == nil {
 			if known {
-				next.Apps[ap.Name] = am
+				next.Apps[ap.Name] = *am
 			}
 			plan.Apps = append(plan.Apps, AppPlan{Name: ap.Name})
 			continue
 		}
 		if !known {
-			am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
+			*am = AppMemory{Since: o.Now, Activity: o.Now, Random: seed(ap.Name)}
 		}
-		out, am := decideApp(ap, am, obs, &o, &space)
-		plan.Apps = append(plan.Apps, out)
-		next.Apps[ap.Name] = am
+		plan.Apps = append(plan.Apps, decideApp(ap, am, obs, &o, &space))
+		next.Apps[ap.Name] = *am
 	}
 	return plan, next
 }
@@ -53,7 +54,7 @@ type turn struct {
 	o       *AppObs
 	now     time.Time
 	problem string
-	m       AppMemory
+	m       *AppMemory
 	servers []view
 	hold    Code
 	// held: an operator has stopped everything.
@@ -65,24 +66,34 @@ type turn struct {
 	proxies proxies
 	// moves: a server leaves in this turn to get its address.
 	moves bool
-	space *scratch
+	// largest is the number of workers of the largest server, at least 1.
+	largest int
+	space   *scratch
 }
 
 // scratch is memory that one app's turn leaves for the next one's.
 type scratch struct {
+	memory    AppMemory
 	servers   []view
+	memories  []NamedServer
 	proposals []proposal
+	// steps has room for the usual number of steps of each server.
+	steps     []step
 	nodes     []sizing.Node
 	single    [1]InstanceObs
 	fronts    []front
 	seen      []ProxyServerObs
+	ranked    [ranks][]*view
+	order, in []*view
+	open      []*view
+	counts    []int
 }
 
 // view is one server in a turn: what is wanted, what is seen, what is remembered.
 type view struct {
 	p   *ServerPolicy
 	o   *ServerObs
-	m   ServerMemory
+	m   *ServerMemory
 	met bool
 	// fronts are the server on each HAProxy instance of the app.
 	fronts []front
@@ -92,9 +103,11 @@ type view struct {
 	gone bool
 	// stays: it is leaving, but nginx keeps it in this turn.
 	stays bool
+	// told is the number of workers ordered in this turn, 0 for none.
+	told int
 }
 
-func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *scratch) (AppPlan, AppMemory) {
+func decideApp(p *AppPolicy, m *AppMemory, o *AppObs, all *Observation, space *scratch) AppPlan {
 	t := &turn{p: p, o: o, now: all.Now, problem: all.Problem, m: m, space: space}
 	for _, n := range all.Nodes {
 		if !n.Up && n.Name != "" {
@@ -136,20 +149,17 @@ func decideApp(p *AppPolicy, m AppMemory, o *AppObs, all *Observation, space *sc
 		if t.result == nil && v.m.Serve {
 			plan.Workers += v.m.Workers
 		}
-		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: run(v, plan.Actions), Phase: v.m.Phase})
+		plan.Targets = append(plan.Targets, ServerTarget{Server: v.p.Name, Serve: v.m.Serve, Workers: v.m.Workers, Run: v.run(), Phase: v.m.Phase})
 	}
 	plan.Reasons = t.reasons
-	return plan, t.m
+	return plan
 }
 
 // run is the number of workers that a server is to run after this turn's actions.
-func run(v *view, actions []Action) int {
-	for i := range actions {
-		if a := &actions[i]; a.Kind == SetWorkers && a.Server == v.p.Name {
-			return a.Value
-		}
-	}
+func (v *view) run() int {
 	switch pool := &v.o.Pool; {
+	case v.told > 0:
+		return v.told
 	case !v.p.Managed || !pool.Known:
 		return v.m.Workers
 	case pool.Target > 0:
@@ -159,26 +169,30 @@ func run(v *view, actions []Action) int {
 	}
 }
 
-// keep remembers the servers of the policy, and forgets others. The map is shared with the memory of the turn before: it is
-// copied when something in it changes.
+// keep remembers the servers of the policy, and forgets others. The list is shared with the memory of the turn before: there is a
+// new one when something in it changes.
 func (t *turn) keep() {
 	old := t.m.Servers
 	same, met := old != nil, 0
 	for i := range t.servers {
-		if v := &t.servers[i]; v.met {
-			v.remember()
-			met++
-			was, known := old[v.p.Name]
-			same = same && known && was == v.m
+		if !t.servers[i].met {
+			continue
 		}
+		t.servers[i].remember()
+		same = same && met < len(old) && t.space.memories[i] == old[met]
+		met++
 	}
 	if same && met == len(old) {
 		return
 	}
-	t.m.Servers = make(map[string]ServerMemory, met)
+	if met == len(t.servers) {
+		t.m.Servers = slices.Clone(t.space.memories)
+		return
+	}
+	t.m.Servers = make(Servers, 0, met)
 	for i := range t.servers {
-		if v := &t.servers[i]; v.met {
-			t.m.Servers[v.p.Name] = v.m
+		if t.servers[i].met {
+			t.m.Servers = append(t.m.Servers, t.space.memories[i])
 		}
 	}
 }
@@ -190,35 +204,57 @@ func (t *turn) reason(code Code, server string, numbers map[string]float64, form
 // meet pairs policy, observation and memory of each server, gives servers seen for the first time their initial state,
 // and recognises what humans and HAProxy restarts have changed.
 func (t *turn) meet() {
-	t.servers = t.space.servers[:0]
 	leftovers := t.leftovers()
-	t.roomForFronts(len(t.p.Servers) + len(leftovers))
-	for i := range len(t.p.Servers) + len(leftovers) {
+	n := len(t.p.Servers) + len(leftovers)
+	t.space.grow(n)
+	t.roomForFronts(n)
+	t.servers, t.largest = t.space.servers, 1
+	for i := range n {
 		var sp *ServerPolicy
 		if i < len(t.p.Servers) {
 			sp = &t.p.Servers[i]
 		} else {
 			sp = &ServerPolicy{Name: leftovers[i-len(t.p.Servers)]}
 		}
-		v := view{p: sp, o: t.seen(i, sp.Name)}
-		v.m, v.met = t.m.Servers[sp.Name]
-		v.fronts = t.fronts(i, &v)
-		if i >= len(t.p.Servers) {
-			t.leftover(&v)
-		}
-		if !v.met {
-			t.firstSight(&v)
-		}
-		if v.met {
-			for k := range v.fronts {
-				t.recognise(&v, &v.fronts[k])
-			}
-			v.sum()
-		}
-		v.m.Serve = v.m.Serve && !v.gone
-		t.servers = append(t.servers, v)
+		t.largest = max(t.largest, sp.MaxWorkers)
+		t.meetServer(i, sp)
 	}
-	t.space.servers = t.servers
+}
+
+// meetServer is meet for the i-th server.
+func (t *turn) meetServer(i int, sp *ServerPolicy) {
+	m, v := &t.space.memories[i], &t.servers[i]
+	m.Name, m.ServerMemory = sp.Name, ServerMemory{}
+	*v = view{p: sp, o: t.seen(i, sp.Name), m: &m.ServerMemory}
+	if was, known := t.m.Servers.at(i, sp.Name); known {
+		m.ServerMemory, v.met = *was, true
+	}
+	v.fronts = t.fronts(i, v)
+	if i >= len(t.p.Servers) {
+		t.leftover(v)
+	}
+	if !v.met {
+		t.firstSight(v)
+	}
+	if v.met {
+		for k := range v.fronts {
+			t.recognise(v, &v.fronts[k])
+		}
+		v.sum()
+		v.answered()
+	}
+	v.m.Serve = v.m.Serve && !v.gone
+}
+
+// usualSteps is how many steps a server takes in a turn, at most, but for rare ones.
+const usualSteps = 2
+
+// grow makes room for n servers.
+func (s *scratch) grow(n int) {
+	if n > cap(s.servers) {
+		s.servers, s.memories, s.steps = make([]view, n), make([]NamedServer, n), make([]step, usualSteps*n)
+	}
+	s.servers, s.memories = s.servers[:n], s.memories[:n]
 }
 
 // seen is what was observed of a server: mostly it stands where the policy has it.
@@ -258,7 +294,7 @@ func (t *turn) firstSight(v *view) {
 		serving = v.o.Pool.Ready > 0
 	}
 	v.met = true
-	v.m = ServerMemory{Serve: serving, Life: Life{Phase: PhaseParked, Since: t.now}}
+	*v.m = ServerMemory{Serve: serving, Life: Life{Phase: PhaseParked, Since: t.now}}
 	if serving {
 		v.m.Phase, v.m.Step = PhaseServing, t.rampEnd()
 	}

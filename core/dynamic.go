@@ -13,7 +13,7 @@ type Added struct {
 // addMissing adds a server of the policy to the instances that lack it; it begins there as a parked one. Under an operator's hold
 // only one that was in service comes back.
 func (t *turn) addMissing(i int, v *view) proposal {
-	pr := proposal{index: i, next: v.m}
+	pr := proposal{index: i, next: *v.m}
 	for k := range v.fronts {
 		f := &v.fronts[k]
 		f.next = f.m

@@ -32,9 +32,9 @@ func TestAHoldStopsEverything(t *testing.T) {
 			if len(w.log) > 0 || w.last.Web != nil {
 				t.Fatalf("under a hold: %v, nginx %v", w.log, w.last.Web)
 			}
-			for name, m := range w.m.Apps["shop"].Servers {
-				if was := before.Servers[name]; m.Serve != was.Serve || m.Workers != was.Workers || m.Phase != was.Phase {
-					t.Errorf("%s was %+v, is %+v", name, was, m)
+			for _, m := range w.m.Apps["shop"].Servers {
+				if was := before.Servers.Of(m.Name); m.Serve != was.Serve || m.Workers != was.Workers || m.Phase != was.Phase {
+					t.Errorf("%s was %+v, is %+v", m.Name, was, m)
 				}
 			}
 			if n := strings.Count(fmt.Sprint(w.reasons), "hold-1 of ann (deploy)"); n != 1 {
@@ -89,14 +89,14 @@ func TestAHoldStopsTheLatencyStrategy(t *testing.T) {
 	w.log = nil
 	w.traffic.Responses = slow(40)
 	w.turns(5)
-	if w.m.Apps["shop"].Servers["c"].Serve {
+	if w.m.Apps["shop"].Servers.Of("c").Serve {
 		t.Fatal("slow answers bring c in")
 	}
 	w.traffic.Responses = nil
 	w.turns(100) // longer than the quiet period
 	w.orders = nil
 	w.turns(30)
-	if servers := w.m.Apps["shop"].Servers; len(w.log) > 0 || !servers["a"].Serve || !servers["b"].Serve || servers["c"].Serve {
+	if servers := w.m.Apps["shop"].Servers; len(w.log) > 0 || !servers.Of("a").Serve || !servers.Of("b").Serve || servers.Of("c").Serve {
 		t.Fatalf("steps %v, servers %+v", w.log, servers)
 	}
 	w.turns(60)

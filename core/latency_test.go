@@ -149,7 +149,7 @@ func TestInitialStatesAreAppliedOnceAndNeverAfterARestart(t *testing.T) {
 	// A human brings c in; a restart with memory must not apply the initial state again.
 	w.servers["c"].admin, w.servers["c"].up, w.servers["c"].weight = AdminReady, true, 100
 	w.turn()
-	if !w.m.Apps["shop"].Servers["c"].Serve {
+	if !w.m.Apps["shop"].Servers.Of("c").Serve {
 		t.Fatal("a server seen serving is not known to be active")
 	}
 	text, err := json.Marshal(w.m)

@@ -27,14 +27,19 @@ type step struct {
 
 // act orders a step, on a HAProxy instance or, when f is nil, for the server.
 func (pr *proposal) act(t *turn, f *front, kind ActionKind, value int, format string, args ...any) {
-	a := Action{App: t.p.Name, Server: t.servers[pr.index].p.Name, Kind: kind, Value: value, Why: fmt.Sprintf(format, args...)}
+	why := format
+	if len(args) > 0 {
+		why = fmt.Sprintf(format, args...)
+	}
+	a := Action{App: t.p.Name, Server: t.servers[pr.index].p.Name, Kind: kind, Value: value, Why: why}
 	if f != nil {
 		a.Proxy = f.at.Name
 	}
 	pr.steps = append(pr.steps, step{Action: a})
 }
 
-// lifecycle proposes the next step of each server from what was just observed.
+// lifecycle proposes the next step of each server from what was just observed. Where nothing is to be done or remembered there is no
+// proposal.
 func (t *turn) lifecycle() []proposal {
 	out := t.space.proposals[:0]
 	for i := range t.servers {
@@ -51,22 +56,36 @@ func (t *turn) lifecycle() []proposal {
 		for k := range v.fronts {
 			v.fronts[k].next = v.fronts[k].m
 		}
-		pr := proposal{index: i, next: v.m}
+		out = append(out, proposal{})
+		pr := &out[len(out)-1]
+		pr.index, pr.next, pr.steps = i, *v.m, t.space.steps[usualSteps*i:usualSteps*i:usualSteps*(i+1)]
 		if v.m.Serve {
-			t.serveStep(v, &pr)
-			t.giveUp(v, &pr)
+			t.serveStep(v, pr)
+			t.giveUp(v, pr)
 		} else {
-			t.parkStep(v, &pr)
+			t.parkStep(v, pr)
 		}
-		out = append(out, pr)
+		if len(pr.steps) == 0 && !pr.leaves && pr.next == *v.m && !v.moved() {
+			out = out[:len(out)-1]
+		}
 	}
 	t.space.proposals = out
 	return out
 }
 
+// moved tells that a proposal leads to another life on an instance.
+func (v *view) moved() bool {
+	for i := range v.fronts {
+		if v.fronts[i].next != v.fronts[i].m {
+			return true
+		}
+	}
+	return false
+}
+
 // commit makes a proposal's memory the server's.
 func (v *view) commit(pr *proposal) {
-	v.m = pr.next
+	*v.m = pr.next
 	for i := range v.fronts {
 		v.fronts[i].m = v.fronts[i].next
 	}
@@ -76,7 +95,7 @@ func (v *view) commit(pr *proposal) {
 // stay takes back that the server leaves; what it does on instances where it is out already goes on.
 func (pr *proposal) stay(v *view) {
 	if len(v.fronts) == 0 {
-		pr.next = v.m
+		pr.next = *v.m
 	}
 	for i := range v.fronts {
 		if f := &v.fronts[i]; f.next.Phase == PhaseLeaving {
@@ -144,7 +163,7 @@ func (t *turn) bringIn(v *view, pr *proposal) bool {
 		pr.next.to(PhaseStarting, t.now)
 	}
 	if v.p.Managed {
-		pool := v.o.Pool
+		pool := &v.o.Pool
 		if !pool.Known {
 			return false
 		}
@@ -216,11 +235,7 @@ func (t *turn) fullWeight(v *view) int {
 	if !v.o.Pool.Known || v.o.Pool.Ready == 0 {
 		return max(1, v.lastWeight())
 	}
-	largest := 1
-	for i := range t.servers {
-		largest = max(largest, t.servers[i].p.MaxWorkers)
-	}
-	return min(256, max(1, int(math.Round(float64(t.p.Weight)*float64(v.o.Pool.Ready)/float64(largest)))))
+	return min(256, max(1, int(math.Round(float64(t.p.Weight)*float64(v.o.Pool.Ready)/float64(t.largest)))))
 }
 
 // lastWeight is the highest weight that an instance was told last.

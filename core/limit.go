@@ -22,14 +22,14 @@ const minute = time.Minute
 //   - anything leaving within a minute of the app's first sight: what left before is not known then.
 func (t *turn) limit(proposals []proposal) []Action {
 	t.m.Out = slices.DeleteFunc(t.m.Out, func(o OutPoint) bool { return t.now.Sub(o.At) >= minute })
-	l := limiter{t: t, surplus: t.surplus(), left: map[*view]bool{}}
+	l := limiter{t: t, surplus: t.surplus()}
 	// nginx may take its time: what it still has leaves when it follows, so that has to be in order then.
 	for i := range t.servers {
 		if v := &t.servers[i]; t.p.Web && !v.foreign && v.m.Phase == PhaseLeaving && !v.m.Serve && t.inWeb(v) {
 			v.stays = !l.passes(v, t.weightOf(v), wholeAgain)
 		}
 	}
-	var actions []Action
+	actions := room(proposals)
 	for i := range proposals {
 		pr := &proposals[i]
 		v := &t.servers[pr.index]
@@ -56,7 +56,7 @@ func (l *limiter) takeOut(v *view, pr *proposal) {
 			continue
 		}
 		w := whole
-		if f.m.Phase == PhaseLeaving || l.left[v] {
+		if f.m.Phase == PhaseLeaving || slices.Contains(l.left, v) {
 			w = wholeAgain
 		}
 		if l.passes(v, l.t.weightOf(v), w) {
@@ -77,14 +77,22 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 		case s.out > 0:
 			last = l.passes(v, s.out, workers)
 		case !s.with:
-			actions = append(actions, s.Action)
+			actions = v.take(actions, &s)
 			continue
 		}
 		if last || s.Kind == SetMaxConn && l.keepsWorkers(v, &s) {
-			actions = append(actions, s.Action)
+			actions = v.take(actions, &s)
 		}
 	}
 	return actions
+}
+
+// take appends a step's action.
+func (v *view) take(actions []Action, s *step) []Action {
+	if s.Kind == SetWorkers {
+		v.told = s.Value
+	}
+	return append(actions, s.Action)
 }
 
 // keepsWorkers makes of a maxconn for fewer workers, which may not leave yet, one for those that are ready; false when HAProxy
@@ -136,11 +144,23 @@ func (f front) ready() bool {
 	return !f.foreign && f.o.Known && f.o.Admin == AdminReady && f.o.Up && f.o.Weight > 0
 }
 
-// limiter is the account of one turn. What has left within the last minute stands in the memory.
+// room is a list with place for the actions of all proposals, nil when there are none.
+func room(proposals []proposal) []Action {
+	n := 0
+	for i := range proposals {
+		n += len(proposals[i].steps)
+	}
+	if n == 0 {
+		return nil
+	}
+	return make([]Action, 0, n)
+}
+
+// limiter is the account of one turn.
 type limiter struct {
 	t *turn
 	// left are the servers that leave in this turn, or an instance of which does.
-	left map[*view]bool
+	left []*view
 	// surplus is how many more workers are ready on the servers that stay than are wanted.
 	surplus float64
 	limited bool
@@ -154,7 +174,7 @@ func (l *limiter) others(than *view) int {
 		n := 0
 		for i := range t.servers {
 			v := &t.servers[i]
-			if v != than && !l.left[v] && v.m.Serve && v.m.Phase.InService() && t.ready(v) && (k < 0 || v.fronts[k].ready()) {
+			if v != than && !slices.Contains(l.left, v) && v.m.Serve && v.m.Phase.InService() && t.ready(v) && (k < 0 || v.fronts[k].ready()) {
 				n++
 			}
 		}
@@ -197,7 +217,7 @@ func (l *limiter) passes(v *view, out float64, w what) bool {
 		return false
 	}
 	if leaves {
-		l.left[v] = true
+		l.left = append(l.left, v)
 	} else {
 		l.surplus -= out
 	}
@@ -281,16 +301,24 @@ func (l *limiter) refuse(a account, others int, out float64, leaves bool) string
 
 // inOrder sorts actions so that what adds capacity is carried out before what takes it away.
 func inOrder(actions []Action) []Action {
-	if len(actions) < 2 {
-		return actions
+	if len(actions) == 0 {
+		return nil
 	}
-	out := make([]Action, 0, len(actions))
-	for _, shrink := range []bool{false, true} {
-		for _, a := range actions {
-			if (a.Kind == Drain || a.Kind == Park || a.Kind == Cut || a.Kind == Delete) == shrink {
-				out = append(out, a)
-			}
-		}
+	slices.SortStableFunc(actions, byShrinking)
+	return actions
+}
+
+func shrinks(k ActionKind) bool { return k == Drain || k == Park || k == Cut || k == Delete }
+
+// byShrinking puts what takes capacity away behind the rest.
+func byShrinking(a, b Action) int {
+	x, y := shrinks(a.Kind), shrinks(b.Kind)
+	switch {
+	case x == y:
+		return 0
+	case y:
+		return -1
+	default:
+		return 1
 	}
-	return out
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -122,9 +123,12 @@ func TestTheLastReadyServerIsNotDrained(t *testing.T) {
 			w.serving("b", 4)
 			w.turns(65)
 			app := w.m.Apps["shop"]
-			a := app.Servers["a"]
-			a.Serve, a.Phase, a.Since = false, PhaseLeaving, w.now
-			app.Servers = map[string]ServerMemory{"a": a, "b": app.Servers["b"], "c": app.Servers["c"]}
+			app.Servers = slices.Clone(app.Servers)
+			for i := range app.Servers {
+				if a := &app.Servers[i]; a.Name == "a" {
+					a.Serve, a.Phase, a.Since = false, PhaseLeaving, w.now
+				}
+			}
 			w.m.Apps["shop"] = app
 			hurt(w)
 			w.turn()

@@ -3,7 +3,6 @@ package core
 import (
 	"slices"
 	"testing"
-	"unsafe"
 )
 
 // A server's maxconn is set before it gets traffic, and follows its ready workers: raised after they came, lowered before they leave.
@@ -130,12 +129,5 @@ func TestWhatFollowsTheDrainDeadline(t *testing.T) {
 				t.Errorf("%d workers with %d requests", b.ready, b.current)
 			}
 		})
-	}
-}
-
-// A map keeps values of up to 128 bytes in place.
-func TestServerMemoryIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(ServerMemory{}); n > 128 {
-		t.Errorf("a server's memory has %d bytes", n)
 	}
 }

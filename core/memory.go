@@ -16,10 +16,10 @@ type Memory struct {
 // AppMemory is the memory of one app.
 type AppMemory struct {
 	// Since is when the app was first seen: the present state is the floor until the windows are full.
-	Since   time.Time               `json:"since"`
-	Servers map[string]ServerMemory `json:"servers"`
-	Latency LatencyMemory           `json:"latency"`
-	Sizing  sizing.Memory           `json:"sizing"`
+	Since   time.Time     `json:"since"`
+	Servers Servers       `json:"servers"`
+	Latency LatencyMemory `json:"latency"`
+	Sizing  sizing.Memory `json:"sizing"`
 	// Activity is the time of the last scaling decision.
 	Activity time.Time `json:"activity"`
 	// Hold is the hold or alarm reported last, so that it is reported once.
@@ -107,14 +107,16 @@ func (l *Life) to(phase Phase, now time.Time) {
 	}
 }
 
-// ServerMemory is the memory of one server. Up to 128 bytes of it stand in a map's own place; a larger one is an allocation for
-// each server whenever one of them changes.
+// ServerMemory is the memory of one server.
 type ServerMemory struct {
 	// Serve and Workers are the target.
 	Serve   bool `json:"serve"`
 	Workers int  `json:"workers"`
 	// Life is the server's. With several HAProxy instances only Phase and Since mean something: of the life nearest to service.
 	Life
+	// Answers is the count of good answers when the server was last out of service; Answered tells that there have been more since.
+	Answers  int  `json:"answers,omitempty"`
+	Answered bool `json:"answered,omitempty"`
 	// FailedAt is when the last warm-up failed.
 	FailedAt time.Time `json:"failed_at,omitzero"`
 	// Proxies are the lives on several HAProxy instances; nil with one. What it points to is never changed, so that equal
@@ -144,13 +146,9 @@ func (m ServerMemory) On(name string) Life {
 	return Life{}
 }
 
-// clone copies a memory, so that Decide never changes its argument. The servers are copied when they change (turn.keep).
-func (m Memory) clone() Memory {
-	out := Memory{Apps: make(map[string]AppMemory, len(m.Apps))}
-	for name, a := range m.Apps {
-		a.Latency.Recent = slices.Clone(a.Latency.Recent)
-		a.Out, a.Added = slices.Clone(a.Out), slices.Clone(a.Added)
-		out.Apps[name] = a
-	}
-	return out
+// own makes what a turn changes in place its own, so that Decide never changes its argument. The servers are copied when they change
+// (turn.keep).
+func (a *AppMemory) own() {
+	a.Latency.Recent = slices.Clone(a.Latency.Recent)
+	a.Out, a.Added = slices.Clone(a.Out), slices.Clone(a.Added)
 }

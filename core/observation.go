@@ -96,6 +96,10 @@ type ServerObs struct {
 	Proxy ProxyServerObs `json:"proxy"`
 	Pool  PoolObs        `json:"pool"`
 	Warm  WarmState      `json:"warm"`
+	// Answers counts the good answers of the server (any but its errors), from some time on that a restart of HAProxy may move;
+	// AnswersKnown tells that it means something.
+	Answers      int  `json:"answers,omitempty"`
+	AnswersKnown bool `json:"answers_known,omitempty"`
 }
 
 // AdminState is HAProxy's administrative state of a server.

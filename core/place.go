@@ -21,8 +21,7 @@ func round2(x float64) float64 { return math.Round(100*x) / 100 }
 // place spreads the wanted workers: as few servers as hold them at the planned fill (but at least MinServers), those that
 // serve already first, then evenly by each server's size. A server whose agent does not report keeps what it has.
 func (t *turn) place(workers int) {
-	var in []*view
-	room := 0
+	in, room := t.space.in[:0], 0
 	order := t.order()
 	least := t.p.MinServers
 	if t.p.Sizing.Erlang.LoseNode {
@@ -45,8 +44,7 @@ func (t *turn) place(workers int) {
 		in = append(in, v)
 		room += max(1, int(float64(v.p.MaxWorkers)*t.p.Fill))
 	}
-	var open []*view
-	left := workers
+	open, left := t.space.open[:0], workers
 	for _, v := range in {
 		if !v.m.Serve {
 			t.want(v)
@@ -57,7 +55,8 @@ func (t *turn) place(workers int) {
 		}
 		open = append(open, v)
 	}
-	spread(open, left)
+	t.space.in, t.space.open = in, open
+	t.spread(open, left)
 }
 
 // nodesToLoseOne is the number of servers that workers are spread over at least when the loss of a node is provided for.
@@ -68,14 +67,21 @@ func (t *turn) mayRetire() bool { return t.hold == "" && (t.result == nil || !t.
 
 // order lists the servers that can take workers: always_up, then in service, then wanted, then candidates in policy order.
 func (t *turn) order() []*view {
-	out := make([]*view, 0, len(t.servers))
-	for rank := range ranks {
-		for i := range t.servers {
-			if v := &t.servers[i]; t.rank(v) == rank {
-				out = append(out, v)
-			}
+	groups := &t.space.ranked
+	for rank := range groups {
+		groups[rank] = groups[rank][:0]
+	}
+	for i := range t.servers {
+		v := &t.servers[i]
+		if rank := t.rank(v); rank < ranks {
+			groups[rank] = append(groups[rank], v)
 		}
 	}
+	out := t.space.order[:0]
+	for _, group := range groups {
+		out = append(out, group...)
+	}
+	t.space.order = out
 	return out
 }
 
@@ -100,12 +106,13 @@ func (t *turn) rank(v *view) int {
 
 // spread gives each server its minimum, then one worker at a time to the server that is filled least, in relation to its
 // maximum; where two are equal, to the one that has more workers now, so that few change.
-func spread(in []*view, workers int) {
-	counts := make([]int, len(in))
-	for i, v := range in {
-		counts[i] = v.p.MinWorkers
-		workers -= counts[i]
+func (t *turn) spread(in []*view, workers int) {
+	counts := t.space.counts[:0]
+	for _, v := range in {
+		counts = append(counts, v.p.MinWorkers)
+		workers -= v.p.MinWorkers
 	}
+	t.space.counts = counts
 	for ; workers > 0; workers-- {
 		best := -1
 		for i, v := range in {

@@ -121,7 +121,7 @@ func checkAction(rt *rapid.T, w *world, a Action, servingBefore int) {
 			rt.Fatalf("%+v with %d in service and a floor of %d", a, servingBefore, w.p.MinServers)
 		}
 	case Park:
-		since := w.m.Apps["shop"].Servers[a.Server].Since
+		since := w.m.Apps["shop"].Servers.Of(a.Server).Since
 		if f.current > 0 && !f.fromConfig && w.now.Sub(since) < w.p.DrainDeadline && strings.Contains(a.Why, "no request is left") {
 			rt.Fatalf("%+v with %d requests running", a, f.current)
 		}

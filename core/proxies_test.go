@@ -193,12 +193,12 @@ func TestAHumanOnOneInstanceHoldsThatInstance(t *testing.T) {
 		if held.admin != AdminMaint || w.phase("b") != PhaseServing || len(w.log) != 0 || !w.says("b on lb2 is in maint") {
 			t.Fatalf("b is %s on lb2 and %s: %v %v", held.admin, w.phase("b"), w.log, w.reasons)
 		}
-		if l := w.m.Apps["shop"].Servers["b"]; l.On("lb2").Phase != PhaseForeign || l.On("lb1").Phase != PhaseServing {
+		if l := w.m.Apps["shop"].Servers.Of("b"); l.On("lb2").Phase != PhaseForeign || l.On("lb1").Phase != PhaseServing {
 			t.Fatalf("the memory: %+v %+v", l.On("lb1"), l.On("lb2"))
 		}
 		held.admin, held.up = AdminReady, true
 		w.turn()
-		if l := w.m.Apps["shop"].Servers["b"]; l.On("lb2").Phase != PhaseServing || !w.has(CodeForeignOver) {
+		if l := w.m.Apps["shop"].Servers.Of("b"); l.On("lb2").Phase != PhaseServing || !w.has(CodeForeignOver) {
 			t.Fatalf("after release: %+v", l.On("lb2"))
 		}
 	})
@@ -222,7 +222,7 @@ func TestAHumanOnOneInstanceHoldsThatInstance(t *testing.T) {
 		if got := w.lb("lb1").servers["b"].weight; got != 37 {
 			t.Fatalf("the weight on lb1 became %d", got)
 		}
-		if l := w.m.Apps["shop"].Servers["b"]; !l.On("lb1").Human || l.On("lb2").Human {
+		if l := w.m.Apps["shop"].Servers.Of("b"); !l.On("lb1").Human || l.On("lb2").Human {
 			t.Fatalf("the memory: %+v %+v", l.On("lb1"), l.On("lb2"))
 		}
 	})
@@ -286,12 +286,12 @@ func TestLivesGoOnWhenInstancesComeAndGo(t *testing.T) {
 	w := newWorld(t, policy(Latency, server("a"), server("b")))
 	w.serving("a", 4)
 	w.turns(3)
-	since := w.m.Apps["shop"].Servers["a"].Since
+	since := w.m.Apps["shop"].Servers.Of("a").Since
 	w.on("lb1", "lb2")
 	w.lb("lb1").process = w.process
 	w.lb("lb2").restart("9:9")
 	w.turns(8)
-	m := w.m.Apps["shop"].Servers["a"]
+	m := w.m.Apps["shop"].Servers.Of("a")
 	if one := m.On("lb1"); !one.Since.Equal(since) || one.Process != w.process || one.Phase != PhaseServing {
 		t.Fatalf("on lb1: %+v", one)
 	}
@@ -305,7 +305,7 @@ func TestLivesGoOnWhenInstancesComeAndGo(t *testing.T) {
 	w.process, w.lbs = "9:9", nil
 	n := len(w.log)
 	w.turns(5)
-	if m := w.m.Apps["shop"].Servers["a"]; m.Proxies != nil || m.Process != "9:9" || m.Phase != PhaseServing || len(w.log) != n {
+	if m := w.m.Apps["shop"].Servers.Of("a"); m.Proxies != nil || m.Process != "9:9" || m.Phase != PhaseServing || len(w.log) != n {
 		t.Fatalf("with lb2 alone: %+v %v", m, w.log[n:])
 	}
 }
@@ -314,20 +314,20 @@ func TestLivesGoOnWhenInstancesComeAndGo(t *testing.T) {
 func TestDecideLeavesTheLivesItWasGiven(t *testing.T) {
 	w := pair(t, Latency, true)
 	w.turns(3)
-	before, was := w.m, w.m.Apps["shop"].Servers["a"].On("lb2")
+	before, was := w.m, w.m.Apps["shop"].Servers.Of("a").On("lb2")
 	w.lb("lb2").restart("9:9")
 	w.turn()
-	if got := before.Apps["shop"].Servers["a"].On("lb2"); got != was {
+	if got := before.Apps["shop"].Servers.Of("a").On("lb2"); got != was {
 		t.Fatalf("%+v became %+v", was, got)
 	}
-	if w.m.Apps["shop"].Servers["a"].On("lb2") == was {
+	if w.m.Apps["shop"].Servers.Of("a").On("lb2") == was {
 		t.Fatal("the new memory has the old life")
 	}
 	w.turns(4)
-	settled := w.m.Apps["shop"].Servers["a"].Proxies
+	settled := w.m.Apps["shop"].Servers.Of("a").Proxies
 	w.now = w.now.Add(time.Second)
 	w.turn()
-	if w.m.Apps["shop"].Servers["a"].Proxies != settled {
+	if w.m.Apps["shop"].Servers.Of("a").Proxies != settled {
 		t.Error("lives that did not change were copied")
 	}
 }
@@ -364,12 +364,12 @@ func TestWhatAHumanHoldsSurvivesAReload(t *testing.T) {
 	t.Run("weight with a state file", func(t *testing.T) {
 		w, b := start(t, func(b *fakeServer) { b.weight = 37 })
 		w.turns(5)
-		if m := w.m.Apps["shop"].Servers["b"]; b.weight != 37 || !m.Human {
+		if m := w.m.Apps["shop"].Servers.Of("b"); b.weight != 37 || !m.Human {
 			t.Fatalf("b has weight %d: %+v", b.weight, m)
 		}
 		b.weight = 100
 		w.turn()
-		if m := w.m.Apps["shop"].Servers["b"]; m.Human || m.HumanWeight != 0 || !w.has(CodeForeignOver) {
+		if m := w.m.Apps["shop"].Servers.Of("b"); m.Human || m.HumanWeight != 0 || !w.has(CodeForeignOver) {
 			t.Fatalf("given back: %+v %v", m, w.reasons)
 		}
 	})
@@ -377,7 +377,7 @@ func TestWhatAHumanHoldsSurvivesAReload(t *testing.T) {
 		w, b := start(t, func(b *fakeServer) { b.weight = 37 })
 		b.admin, b.fromConfig, b.weight, b.up = AdminMaint, true, 90, false
 		w.turns(5)
-		if m := w.m.Apps["shop"].Servers["b"]; b.weight != 100 || m.Human || b.admin != AdminReady {
+		if m := w.m.Apps["shop"].Servers.Of("b"); b.weight != 100 || m.Human || b.admin != AdminReady {
 			t.Fatalf("b is %s with weight %d: %+v", b.admin, b.weight, m)
 		}
 	})
@@ -423,7 +423,8 @@ func TestRandomTroubleOnTwoInstances(t *testing.T) {
 			w.servers["a"].busy, w.servers["b"].busy, w.servers["c"].busy = 1, 1, 1
 			w.turn()
 		}
-		for name, m := range w.m.Apps["shop"].Servers {
+		for _, m := range w.m.Apps["shop"].Servers {
+			name := m.Name
 			for _, b := range w.lbs {
 				f := b.servers[name]
 				if m.Serve && f.admin != AdminReady || !m.Serve && (f.admin != AdminMaint || f.weight != 0) {
@@ -494,7 +495,8 @@ func (w *world) targets() map[string]int {
 
 // checkWorkers: a server that is not to serve keeps its workers as long as an instance may send to it.
 func (w *world) checkWorkers(before map[string]int) {
-	for name, m := range w.m.Apps["shop"].Servers {
+	for _, m := range w.m.Apps["shop"].Servers {
+		name := m.Name
 		if m.Serve || w.servers[name].target >= before[name] {
 			continue
 		}

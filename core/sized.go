@@ -48,7 +48,7 @@ func (t *turn) sizingObs() sizing.Observation {
 			Total: pool.Total, Starting: pool.Starting, Draining: pool.Draining, Busy: pool.Busy, BusyKnown: pool.BusyKnown,
 		}
 		if v.m.Phase.InService() {
-			n.Ready = pool.Ready
+			n.Ready, n.Fresh = pool.Ready, v.fresh()
 		} else if !v.m.Serve {
 			// A parked server need not report, and its workers are no one's.
 			n.Max, n.Starting = 0, 0

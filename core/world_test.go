@@ -263,7 +263,7 @@ func (w *world) kinds(server string) []ActionKind {
 }
 
 func (w *world) phase(server string) Phase {
-	return w.m.Apps[w.p.Name].Servers[server].Phase
+	return w.m.Apps[w.p.Name].Servers.Of(server).Phase
 }
 
 func (w *world) has(code Code) bool {

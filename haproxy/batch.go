@@ -163,6 +163,7 @@ func (t *turn) state() State {
 		for _, srv := range s.servers {
 			if sl, ok := l.servers[srv.Name]; ok {
 				srv.Current, srv.Queued, srv.MaxConn, srv.Sessions, srv.Status = sl.current, sl.queued, sl.maxConn, sl.sessions, sl.status
+				srv.Answers = sl.answers
 			}
 			b.Servers = append(b.Servers, srv)
 		}

@@ -184,6 +184,7 @@ type load struct {
 type serverLoad struct {
 	current, queued, maxConn int
 	sessions                 uint64
+	answers                  int64
 	status                   string
 }
 
@@ -217,6 +218,7 @@ func parseStat(body []byte, backend string) (load, error) {
 		return out, fmt.Errorf("read show stat %s: %w", backend, err)
 	}
 	algo := slices.Index(header, "algo")
+	answers := answerColumns(header)
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -228,13 +230,13 @@ func parseStat(body []byte, backend string) (load, error) {
 		if row[col["pxname"]] != backend {
 			continue
 		}
-		if err := out.add(row, col, algo); err != nil {
+		if err := out.add(row, col, algo, answers); err != nil {
 			return out, fmt.Errorf("read show stat %s/%.80s: %w", backend, row[col["svname"]], err)
 		}
 	}
 }
 
-func (l *load) add(row []string, col map[string]int, algo int) error {
+func (l *load) add(row []string, col map[string]int, algo int, answers []int) error {
 	queued, err1 := bounded(row[col["qcur"]], math.MaxInt32)
 	current, err2 := bounded(row[col["scur"]], math.MaxInt32)
 	if err := errors.Join(err1, err2); err != nil {
@@ -257,9 +259,44 @@ func (l *load) add(row []string, col map[string]int, algo int) error {
 		if s.sessions, err = strconv.ParseUint(row[col["stot"]], 10, 64); err != nil {
 			return fmt.Errorf("stot %.40q is not a count", row[col["stot"]])
 		}
+		if s.answers, err = countAnswers(row, answers); err != nil {
+			return err
+		}
 		l.servers[row[col["svname"]]] = s
 	}
 	return nil
+}
+
+// answerColumns are the places of the counters of good answers, none in a HAProxy that does not have them all.
+func answerColumns(header []string) []int {
+	var at []int
+	for _, name := range []string{"hrsp_2xx", "hrsp_3xx", "hrsp_4xx"} {
+		i := slices.Index(header, name)
+		if i < 0 {
+			return nil
+		}
+		at = append(at, i)
+	}
+	return at
+}
+
+// countAnswers adds up counters, -1 when one is empty, as in TCP mode.
+func countAnswers(row []string, at []int) (int64, error) {
+	if len(at) == 0 {
+		return -1, nil
+	}
+	sum := int64(0)
+	for _, i := range at {
+		if row[i] == "" {
+			return -1, nil
+		}
+		n, err := strconv.ParseUint(row[i], 10, 62)
+		if err != nil {
+			return -1, fmt.Errorf("the count of answers %.40q is not a count", row[i])
+		}
+		sum += int64(n)
+	}
+	return sum, nil
 }
 
 // columns maps the wanted names to their places in a header.

@@ -70,9 +70,14 @@ func TestStatisticsAreReadByHeaderName(t *testing.T) {
 	header := "# stot,status,pxname,slim,last_agt,svname,scur,qcur,type,\n"
 	none := map[string]serverLoad{}
 	f("other order, quotes", header+"7,\"DOWN (agent), \"\"x\"\"\",web,10,\"a,b\",s1,3,2,2,\n0,UP,web,200,,BACKEND,9,6,1,\n",
-		load{seen: true, current: 9, queued: 6, servers: map[string]serverLoad{"s1": {current: 3, queued: 2, maxConn: 10, sessions: 7, status: `DOWN (agent), "x"`}}}, true)
+		load{seen: true, current: 9, queued: 6, servers: map[string]serverLoad{"s1": {current: 3, queued: 2, maxConn: 10, sessions: 7, answers: -1, status: `DOWN (agent), "x"`}}}, true)
 	f("another proxy with that number", header+"7,UP,api,10,,BACKEND,3,2,1,\n", load{servers: none}, true)
-	f("a server named BACKEND", header+"7,UP,web,,,BACKEND,3,2,2,\n", load{servers: map[string]serverLoad{"BACKEND": {current: 3, queued: 2, sessions: 7, status: "UP"}}}, true)
+	f("a server named BACKEND", header+"7,UP,web,,,BACKEND,3,2,2,\n", load{servers: map[string]serverLoad{"BACKEND": {current: 3, queued: 2, sessions: 7, answers: -1, status: "UP"}}}, true)
+	counted := "# stot,status,pxname,slim,last_agt,svname,scur,qcur,type,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,\n"
+	f("answers", counted+"7,UP,web,,,s1,3,2,2,1,20,300,4000,50000,\n7,UP,web,,,s2,3,2,2,,,,,,\n", load{servers: map[string]serverLoad{
+		"s1": {current: 3, queued: 2, sessions: 7, answers: 4320, status: "UP"}, "s2": {current: 3, queued: 2, sessions: 7, answers: -1, status: "UP"},
+	}}, true)
+	f("a word for a count of answers", counted+"7,UP,web,,,s1,3,2,2,1,x,300,4000,50000,\n", load{}, false)
 	f("no such proxy", "[3]: No such proxy.\n", load{servers: none}, true)
 	f("no header", "7,UP,web\n", load{}, false)
 	f("a short line", header+"7,UP,web\n", load{}, false)

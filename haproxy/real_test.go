@@ -245,7 +245,7 @@ func TestLoadAndQueueAreSeen(t *testing.T) {
 	err := harness.WaitFor("one request in service and two in the queue", 10*time.Second, func() bool {
 		b := observe(t, c, "web").Backends["web"]
 		s := b.Servers[0]
-		return b.Current == 3 && b.Queued == 2 && s.Current == 1 && s.Queued == 0 && s.MaxConn == 1 && s.Sessions == 1 && !s.Idle()
+		return b.Current == 3 && b.Queued == 2 && s.Current == 1 && s.Queued == 0 && s.MaxConn == 1 && s.Sessions == 1 && s.Answers == 0 && !s.Idle()
 	})
 	if err != nil {
 		t.Errorf("%v: %+v", err, observe(t, c, "web"))

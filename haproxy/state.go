@@ -65,6 +65,9 @@ type Server struct {
 	MaxConn int
 	// Sessions counts since the process started, the dequeued ones included.
 	Sessions uint64
+	// Answers counts the server's responses with status 200 to 499 since the process started, -1 where HAProxy does not count them
+	// (TCP mode).
+	Answers int64
 	// Status is HAProxy's own word for a person: "UP", "DOWN 1/2", "MAINT (via b/s)", "no check".
 	Status string
 }

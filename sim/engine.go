@@ -168,6 +168,7 @@ func (e *engine) complete() {
 	e.integrate()
 	r := e.running.pop()
 	n := &e.fleet.nodes[r.node]
+	n.answered++
 	wait, service := r.begun-r.at, e.now-r.begun
 	e.second.Completions++
 	e.second.Queue += wait

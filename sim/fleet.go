@@ -12,6 +12,8 @@ type node struct {
 	draining int
 	// busy counts draining workers, too.
 	busy int
+	// answered counts requests.
+	answered int
 	// busySum is the integral of busy up to busyAt.
 	busySum, busyAt float64
 	// lately is the mean of busy over the second that ended last, at busyMark.

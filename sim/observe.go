@@ -10,7 +10,7 @@ func (e *engine) observe(s int) *Observation {
 	o.Nodes = make([]NodeState, len(e.fleet.nodes))
 	for i := range e.fleet.nodes {
 		n := &e.fleet.nodes[i]
-		o.Nodes[i] = NodeState{Up: n.up, Max: n.max, Target: n.target, Ready: n.ready, Starting: n.starting, Draining: n.draining, Busy: n.lately}
+		o.Nodes[i] = NodeState{Up: n.up, Max: n.max, Target: n.target, Ready: n.ready, Starting: n.starting, Draining: n.draining, Busy: n.lately, Answered: n.answered}
 		if missing || zero {
 			o.Nodes[i].Busy = 0
 		}

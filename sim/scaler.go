@@ -72,6 +72,8 @@ type NodeState struct {
 	Draining int
 	// Busy is the mean number of busy workers over the last second, draining ones included.
 	Busy float64
+	// Answered counts the requests answered by workers of the node since the beginning.
+	Answered int
 }
 
 // Ready, Starting and Busy are sums over the nodes.

@@ -53,7 +53,7 @@ func everything() core.Observation {
 			Proxy: core.ProxyObs{Known: true, Process: "1:2", Current: 4, Queued: 1},
 			Web:   core.WebObs{Known: true, Weights: map[string]int{"s0": 3, "s1": 0}},
 			Servers: []core.ServerObs{
-				{Name: "s0", Warm: core.WarmOK, Pool: core.PoolObs{Known: true, Age: time.Second, Total: 6, Ready: 3, Starting: 2, Draining: 1, BusyKnown: true, Busy: 2.5, Target: 5},
+				{Name: "s0", Warm: core.WarmOK, Answers: 70, AnswersKnown: true, Pool: core.PoolObs{Known: true, Age: time.Second, Total: 6, Ready: 3, Starting: 2, Draining: 1, BusyKnown: true, Busy: 2.5, Target: 5},
 					Proxy: core.ProxyServerObs{Known: true, Admin: core.AdminDrain, FromConfig: true, Up: true, Checked: true, Weight: 70, Current: 2, Queued: 1}},
 				{Name: "s1"},
 			},

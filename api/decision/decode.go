@@ -173,7 +173,8 @@ func (d *Decoder) app(in *InputApp, known app) (core.AppObs, error) {
 		if !slices.Contains([]core.WarmState{core.WarmNone, core.WarmRunning, core.WarmOK, core.WarmFailed}, warm) {
 			return o, fmt.Errorf("servers[%d].warm: %q is not allowed: running, ok, failed or nothing", i, s.Warm)
 		}
-		o.Servers = append(o.Servers, core.ServerObs{Name: s.Name, Proxy: s.Proxy.core(known.weight), Pool: s.Pool.core(), Warm: warm})
+		o.Servers = append(o.Servers, core.ServerObs{Name: s.Name, Proxy: s.Proxy.core(known.weight), Pool: s.Pool.core(), Warm: warm,
+			Answers: int(or(s.Answers, 0)), AnswersKnown: or(s.AnswersKnown, s.Answers != nil)})
 	}
 	return o, d.orders(in, &o)
 }

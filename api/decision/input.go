@@ -94,6 +94,9 @@ type InputServer struct {
 	Proxy *InputProxyState `json:"proxy"`
 	Pool  *InputPool       `json:"pool"`
 	Warm  string           `json:"warm"`
+	// AnswersKnown left out: whether Answers is given.
+	Answers      *Whole `json:"answers"`
+	AnswersKnown *bool  `json:"answers_known"`
 }
 
 // InputProxyState is a server as HAProxy reports it. Known left out: true; Admin: ready; Up: whether Admin is ready; Weight: the

@@ -48,9 +48,12 @@ func (p proxyAdapter) Observe(ctx context.Context, backends []string) (control.P
 		if b.Missing || b.Disabled {
 			continue
 		}
-		pb := control.ProxyBackend{Current: b.Current, Queued: b.Queued, Servers: map[string]core.ProxyServerObs{}}
+		pb := control.ProxyBackend{Current: b.Current, Queued: b.Queued, Servers: map[string]core.ProxyServerObs{}, Answers: map[string]int{}}
 		for _, srv := range b.Servers {
 			pb.Servers[srv.Name] = proxyServer(srv)
+			if srv.Answers >= 0 {
+				pb.Answers[srv.Name] = int(srv.Answers)
+			}
 		}
 		out.Backends[name] = pb
 	}
@@ -330,7 +333,7 @@ type rooms struct {
 
 // build does all that can fail first; the rooms change only when everything is there.
 func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
-	s := control.Setup{File: c.File, Tick: c.Tick, Traffic: r.traffic, Nodes: map[string]control.Node{}}
+	s := control.Setup{File: c.File, Tick: c.Tick, DecisionsOnly: c.DecisionsOnly, Traffic: r.traffic, Nodes: map[string]control.Node{}}
 	next := *r
 	next.proxies, next.web = nil, nil
 	for _, h := range c.HAProxy {

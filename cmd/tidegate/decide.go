@@ -191,12 +191,16 @@ func newDecider(f decideFlags) (*decider, error) {
 }
 
 // policy is the configuration's, as it is in force at a time.
-func (d *decider) policy(now time.Time) core.Policy {
-	p := core.Policy{Apps: make([]core.AppPolicy, len(d.conf.Apps))}
-	for i := range d.conf.Apps {
-		p.Apps[i] = d.conf.Apps[i].At(now)
+func (d *decider) policy(now time.Time) core.Policy { return policyOf(d.conf)(now) }
+
+func policyOf(c *conf.Controller) func(now time.Time) core.Policy {
+	return func(now time.Time) core.Policy {
+		p := core.Policy{Apps: make([]core.AppPolicy, len(c.Apps))}
+		for i := range c.Apps {
+			p.Apps[i] = c.Apps[i].At(now)
+		}
+		return p
 	}
-	return p
 }
 
 // line decides on one observation.

@@ -49,10 +49,7 @@ func (g *Growth) learn(h *History, least float64, lead float64, now int64) {
 	if start <= 0 {
 		return
 	}
-	g.Samples = append(g.Samples, float32(math.Min(10, most/start)))
-	if k := len(g.Samples) - hourTens; k > 0 {
-		g.Samples = g.Samples[:copy(g.Samples, g.Samples[k:])]
-	}
+	g.Samples = newest(g.Samples, float32(math.Min(10, most/start)), hourTens)
 	g.Factor = g.cheapest(least)
 }
 
@@ -83,6 +80,13 @@ func (g *Growth) cheapest(least float64) float64 {
 	return best
 }
 
+// newest is a new list of at most n samples that ends with v. The memory of the turn before keeps the old one.
+func newest(samples []float32, v float32, n int) []float32 {
+	samples = samples[max(0, len(samples)+1-n):]
+	out := make([]float32, 0, len(samples)+1)
+	return append(append(out, samples...), v)
+}
+
 func mean(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -101,12 +105,16 @@ type Lead struct {
 	// Ordered is the number ordered last that was more than was ready, since At; 0 for none.
 	Ordered int   `json:"ordered,omitempty"`
 	At      int64 `json:"at,omitempty"`
+	// Ready is when as many were ready, 0 for not yet: then the first good answer is awaited.
+	Ready int64 `json:"ready,omitempty"`
 }
 
 const (
 	keptLeads = 20
 	// mostLead ends the wait for an order that never comes.
 	mostLead = 600
+	// answerSeconds ends the wait for a good answer of workers that are ready: nobody asks them.
+	answerSeconds = 30
 )
 
 // order notes that more is wanted than is ready.
@@ -116,18 +124,27 @@ func (l *Lead) order(workers int, now int64) {
 	}
 }
 
-// see notes what is ready.
-func (l *Lead) see(ready, wanted int, now int64) {
+// see notes what is ready; fresh tells that not all of it has given a good answer yet.
+func (l *Lead) see(ready, wanted int, fresh bool, now int64) {
 	switch {
 	case l.Ordered == 0:
 	case ready >= l.Ordered:
-		l.Samples = append(l.Samples, float32(math.Max(1, float64(now-l.At))))
-		if k := len(l.Samples) - keptLeads; k > 0 {
-			l.Samples = l.Samples[:copy(l.Samples, l.Samples[k:])]
+		if l.Ready == 0 {
+			l.Ready = now
 		}
-		l.Ordered = 0
+		end := now
+		if fresh {
+			if now-l.Ready < answerSeconds {
+				return
+			}
+			end = l.Ready
+		}
+		l.Samples = newest(l.Samples, float32(math.Max(1, float64(end-l.At))), keptLeads)
+		l.Ordered, l.Ready = 0, 0
 	case wanted < l.Ordered || now-l.At > mostLead:
-		l.Ordered = 0
+		l.Ordered, l.Ready = 0, 0
+	default:
+		l.Ready = 0
 	}
 }
 

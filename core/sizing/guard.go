@@ -37,17 +37,27 @@ const (
 // of five minutes that ended a minute ago, two minutes ago it was not, the fall is far beyond what this app does otherwise, and the
 // level is low against the whole hour.
 func (h *History) collapse(drop float64) (level float64, fell bool) {
-	var space [hourTens]float64
+	var few [30]float64
 	now := h.over(30, 0)
 	if now.n < 20 {
 		return 0, false
 	}
 	l30 := now.a / float64(now.n)
-	ref := mean(h.tens(30, 6, space[:0]))
-	before := mean(h.tens(3, 11, space[:0]))
-	hour := h.tens(hourTens, 0, space[:0])
-	if len(hour) < 30 || ref <= 0 || l30 >= drop*ref || before <= 0.7*ref {
+	ref := mean(h.tens(30, 6, few[:0]))
+	before := mean(h.tens(3, 11, few[:0]))
+	if ref <= 0 || l30 >= drop*ref || before <= 0.7*ref {
 		return 0, false
+	}
+	level, usual := h.against(ref, l30)
+	return level, !usual
+}
+
+// against looks at a fall from ref to l30 in the light of the whole hour: usual tells that it is none beyond what the app does otherwise.
+func (h *History) against(ref, l30 float64) (level float64, usual bool) {
+	var space [hourTens]float64
+	hour := h.tens(hourTens, 0, space[:0])
+	if len(hour) < 30 {
+		return 0, true
 	}
 	// Differences between half minutes that are a minute apart say how much this app's traffic moves by itself.
 	var steps [hourTens]float64
@@ -63,7 +73,7 @@ func (h *History) collapse(drop float64) (level float64, fell bool) {
 	slices.Sort(hour)
 	median := hour[len(hour)/2]
 	// What a burst added to the hour's ordinary level is not awaited back.
-	return math.Min(ref, median), ref-l30 > 6*sigma && l30 < 0.6*median
+	return math.Min(ref, median), ref-l30 <= 6*sigma || l30 >= 0.6*median
 }
 
 // guard starts, extends and ends the hold after a collapse of traffic, and returns the least number meanwhile.

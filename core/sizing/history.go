@@ -2,7 +2,6 @@ package sizing
 
 import (
 	"math"
-	"slices"
 )
 
 const (
@@ -18,7 +17,7 @@ const (
 // History is the app's last seconds one by one and its last hour in tens.
 type History struct {
 	// Fine are the newest seconds, oldest first, without gaps: a second of which nothing was told has Gap set.
-	Fine []Fine `json:"fine,omitempty"`
+	Fine Fines `json:"fine,omitzero"`
 	// Tens are arrivals per second by tens of seconds, oldest first; -1 when fewer than five of them were told. The newest is
 	// the ten that begins at TensAt.
 	Tens   []float32 `json:"tens,omitempty"`
@@ -39,8 +38,9 @@ type Fine struct {
 	B float32 `json:"b"`
 }
 
+// clone copies what changes each turn, with room for the seconds of one; Tens is copied when a ten is added.
 func (h History) clone() History {
-	h.Fine, h.Tens = slices.Clone(h.Fine), slices.Clone(h.Tens)
+	h.Fine = h.Fine.clone()
 	return h
 }
 
@@ -81,11 +81,13 @@ func (h *History) add(seconds []Second, now int64) (absurd bool) {
 
 // rewind forgets the seconds that lie in the future since the date was set back, so that those to come are taken.
 func (h *History) rewind(now int64) {
-	n := len(h.Fine)
-	for n > 0 && h.Fine[n-1].At > now+1 {
+	n := h.Fine.n()
+	for n > 0 && h.Fine.at(n-1).At > now+1 {
 		n--
 	}
-	h.Fine = h.Fine[:n]
+	if n < h.Fine.n() {
+		h.Fine.cut(n)
+	}
 	if h.TensAt > now+10 {
 		h.TensAt = now - now%10 - 10
 	}
@@ -107,14 +109,12 @@ func (s *Second) share(span float64) Fine {
 }
 
 func (h *History) push(f Fine) {
-	n := len(h.Fine)
-	if n > 0 {
-		last := h.Fine[n-1].At
+	if last := h.last(); h.Fine.n() > 0 {
 		if f.At <= last {
 			return
 		}
 		if f.At-last > fineSeconds {
-			h.Fine = h.Fine[:0]
+			h.Fine = Fines{}
 		} else {
 			for at := last + 1; at < f.At; at++ {
 				h.append(Fine{At: at, Gap: true, B: -1})
@@ -125,10 +125,8 @@ func (h *History) push(f Fine) {
 }
 
 func (h *History) append(f Fine) {
-	if len(h.Fine) >= fineSeconds {
-		h.Fine = h.Fine[:copy(h.Fine, h.Fine[1:])]
-	}
-	h.Fine = append(h.Fine, f)
+	h.Fine.add(f)
+	h.Fine.keep(fineSeconds)
 	h.ten(f)
 }
 
@@ -138,22 +136,29 @@ func (h *History) ten(f Fine) {
 		return
 	}
 	at := f.At - 9
-	if len(h.Tens) > 0 {
-		missed := (at-h.TensAt)/10 - 1
+	tens, missed := h.Tens, int64(0)
+	if len(tens) > 0 {
+		missed = (at-h.TensAt)/10 - 1
 		if missed < 0 {
 			return
 		}
 		if missed >= hourTens {
-			h.Tens, missed = h.Tens[:0], 0
-		}
-		for range missed {
-			h.Tens = append(h.Tens, -1)
+			tens, missed = tens[:0], 0
 		}
 	}
+	// The memory of the turn before has the list, too.
+	tens = append(make([]float32, 0, len(tens)+int(missed)+1), tens...)
+	for range missed {
+		tens = append(tens, -1)
+	}
 	sum, n := float32(0), 0
-	for i := len(h.Fine) - 1; i >= 0 && h.Fine[i].At >= at; i-- {
-		if !h.Fine[i].Gap {
-			sum += h.Fine[i].A
+	for i := h.Fine.n() - 1; i >= 0; i-- {
+		f := h.Fine.at(i)
+		if f.At < at {
+			break
+		}
+		if !f.Gap {
+			sum += f.A
 			n++
 		}
 	}
@@ -161,17 +166,14 @@ func (h *History) ten(f Fine) {
 	if n >= 5 {
 		rate = sum / float32(n)
 	}
-	h.Tens = append(h.Tens, rate)
-	if k := len(h.Tens) - hourTens; k > 0 {
-		h.Tens = h.Tens[:copy(h.Tens, h.Tens[k:])]
-	}
-	h.TensAt = at
+	tens = append(tens, rate)
+	h.Tens, h.TensAt = tens[max(0, len(tens)-hourTens):], at
 }
 
 // last is the newest second that was told, 0 when none was.
 func (h *History) last() int64 {
-	if n := len(h.Fine); n > 0 {
-		return h.Fine[n-1].At
+	if n := h.Fine.n(); n > 0 {
+		return h.Fine.at(n - 1).At
 	}
 	return 0
 }
@@ -188,9 +190,9 @@ type sums struct {
 // over adds up the told ones of the n seconds that end skip seconds before the newest.
 func (h *History) over(n, skip int) sums {
 	var t sums
-	end := len(h.Fine) - skip
+	end := h.Fine.n() - skip
 	for i := max(0, end-n); i < end; i++ {
-		f := &h.Fine[i]
+		f := h.Fine.at(i)
 		if f.Gap {
 			continue
 		}
@@ -235,6 +237,9 @@ func (h *History) tens(n, skip int, into []float64) []float64 {
 func (h *History) peak() float64 {
 	var top [5]float32
 	for _, v := range h.Tens {
+		if v <= top[len(top)-1] {
+			continue
+		}
 		for i := range top {
 			if v > top[i] {
 				v, top[i] = top[i], v

@@ -41,11 +41,9 @@ type Point struct {
 	Value float64 `json:"v"`
 }
 
-// Clone copies a memory deeply.
+// Clone copies what a turn changes in place: lists that are only replaced when something is added (tens, growth, lead times) are shared.
 func (m Memory) Clone() Memory {
 	m.History = m.History.clone()
-	m.Growth.Samples = slices.Clone(m.Growth.Samples)
-	m.Lead.Samples = slices.Clone(m.Lead.Samples)
 	m.Down.Needs = slices.Clone(m.Down.Needs)
 	m.Flaps.Turns = slices.Clone(m.Flaps.Turns)
 	m.Profile = m.Profile.clone()

@@ -49,6 +49,8 @@ type Node struct {
 	// Busy is the number of busy workers; BusyKnown tells that it means something.
 	Busy      float64 `json:"busy"`
 	BusyKnown bool    `json:"busy_known"`
+	// Fresh: it has come into service and not given a good answer since.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // Backlog is a message queue. An item that waits stays.

@@ -78,14 +78,17 @@ func (h *History) ceiling(level float64) float64 {
 
 // prefix holds, by the number of the newest seconds, the sum of their arrivals and how many of them were told.
 type prefix struct {
-	sum  [fineSeconds + 1]float64
-	told [fineSeconds + 1]int
+	sum  [riseSeconds + 1]float64
+	told [riseSeconds + 1]int32
 	n    int
 }
 
+// riseSeconds is the longest window of a rise and the minute before it.
+const riseSeconds = 30 + rateSeconds
+
 func (p *prefix) fill(h *History) {
-	for i := len(h.Fine) - 1; i >= 0 && p.n < fineSeconds; i-- {
-		f := &h.Fine[i]
+	for i := h.Fine.n() - 1; i >= 0 && p.n < riseSeconds; i-- {
+		f := h.Fine.at(i)
 		p.sum[p.n+1], p.told[p.n+1] = p.sum[p.n], p.told[p.n]
 		p.n++
 		if !f.Gap {
@@ -100,24 +103,27 @@ func (p *prefix) fill(h *History) {
 func (p *prefix) rise(k int, spread float64) (rate float64, ok bool) {
 	now, all := min(k, p.n), min(k+rateSeconds, p.n)
 	before := p.told[all] - p.told[now]
-	if p.told[now] < k || before < 20 {
+	if int(p.told[now]) < k || before < 20 {
 		return 0, false
 	}
 	n := float64(k)
 	l1, l0 := p.sum[now]/n, math.Max(p.sum[all]-p.sum[now], 1)/float64(before)
-	return l1, l1 > l0 && n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
+	if l1 <= l0 {
+		return l1, false
+	}
+	return l1, n*(l1*math.Log(l1/l0)-(l1-l0)) > burstOdds*spread
 }
 
 // slope is the least-squares slope of the newest k seconds' arrivals and its standard error.
 func (h *History) slope(k int, spread float64) (b, se float64) {
-	n := len(h.Fine)
+	n := h.Fine.n()
 	if n < k || k < 3 {
 		return 0, 0
 	}
 	var sx, sy, sxx, sxy float64
 	count := 0.0
 	for i := n - k; i < n; i++ {
-		f := &h.Fine[i]
+		f := h.Fine.at(i)
 		if f.Gap {
 			continue
 		}
@@ -148,9 +154,10 @@ func (h *History) spread(rate float64) float64 {
 	var space [fineSeconds / 5]float64
 	diffs := space[:0]
 	prev, have := 0.0, false
-	for i := len(h.Fine) % 5; i+5 <= len(h.Fine); i += 5 {
+	for i := h.Fine.n() % 5; i+5 <= h.Fine.n(); i += 5 {
 		sum, ok := 0.0, true
-		for _, f := range h.Fine[i : i+5] {
+		for k := range 5 {
+			f := h.Fine.at(i + k)
 			sum += float64(f.A)
 			ok = ok && !f.Gap
 		}

@@ -17,7 +17,7 @@ func Size(p Policy, m Memory, o Observation) (Result, Memory) {
 	r.Before = m.Workers
 	s.measure()
 	s.lost(&r)
-	m.Lead.see(int(s.Ready), m.Workers, s.Now)
+	m.Lead.see(int(s.Ready), m.Workers, s.Fresh, s.Now)
 	want, lasting, frozen := s.want(&r, bad)
 	s.settle(&r, want, lasting, frozen)
 	s.flapping(&r)
@@ -37,6 +37,7 @@ func see(p *Policy, m *Memory, o *Observation) *State {
 		}
 		s.Ready += float64(n.Ready)
 		s.Starting += float64(n.Starting)
+		s.Fresh = s.Fresh || n.Fresh
 		if n.BusyKnown {
 			s.Busy += n.Busy
 			s.BusyKnown = true

@@ -24,6 +24,8 @@ type State struct {
 	// Ready, Starting and Busy are sums over the nodes that report; BusyKnown tells that Busy means something.
 	Ready, Starting, Busy float64
 	BusyKnown             bool
+	// Fresh tells that a node has not given a good answer since it came into service.
+	Fresh bool
 	// Queued is what waits, Wait the mean queue time of the last five seconds' requests, in seconds.
 	Queued, Wait float64
 	// Service is the mean service time and Lead the lead time in seconds.

@@ -50,7 +50,7 @@ func TestTheCoreSeesWhatTheModelShows(t *testing.T) {
 	o := &sim.Observation{
 		Now: 4, InFlight: 9, Queued: 2, Responses: []float64{0.3}, Services: []float64{0.2},
 		Seconds: []sim.Second{{At: 2, Arrivals: 100, Completions: 90, Errors: 10, Queue: 3, Service: 7, Busy: 7}, {At: 3, Arrivals: 50, Completions: 60}},
-		Nodes:   []sim.NodeState{{Up: true, Max: 10, Target: 7, Ready: 5, Starting: 2, Draining: 1, Busy: 4.5}, {Max: 10}},
+		Nodes:   []sim.NodeState{{Up: true, Max: 10, Target: 7, Ready: 5, Starting: 2, Draining: 1, Busy: 4.5, Answered: 70}, {Max: 10}},
 		Announced: []sim.Announcement{
 			{ID: "sale", Told: 1, From: 100, To: 200, Rate: 800},
 		},
@@ -73,6 +73,9 @@ func TestTheCoreSeesWhatTheModelShows(t *testing.T) {
 	want := core.PoolObs{Known: true, Total: 8, Ready: 5, Starting: 2, Draining: 1, BusyKnown: true, Busy: 4.5, Target: 7}
 	if pool := app.Servers[0].Pool; pool != want {
 		t.Errorf("the pool is %+v, want %+v", pool, want)
+	}
+	if a, b := app.Servers[0], app.Servers[1]; a.Answers != 70 || !a.AnswersKnown || b.AnswersKnown {
+		t.Errorf("good answers: %+v %+v", a, b)
 	}
 	if pool := app.Servers[1].Pool; pool.Known || pool.BusyKnown || got.Nodes[1].Up || !got.Nodes[0].Up {
 		t.Errorf("a lost node's pool is %+v, the nodes are %+v", pool, got.Nodes)

@@ -91,9 +91,11 @@ func (s *scaler) Decide(o *sim.Observation) sim.Decision {
 
 // inService is the memory of a controller that has found all servers in service.
 func inService(o *sim.Observation) core.Memory {
-	m := core.AppMemory{Since: at(o.Now), Activity: at(o.Now), Servers: map[string]core.ServerMemory{}}
+	m := core.AppMemory{Since: at(o.Now), Activity: at(o.Now), Servers: make(core.Servers, 0, len(o.Nodes))}
 	for i := range o.Nodes {
-		m.Servers[nodeName(i)] = core.ServerMemory{Serve: true, Workers: o.Nodes[i].Ready, Life: core.Life{Phase: core.PhaseServing, Since: at(o.Now)}}
+		m.Servers = append(m.Servers, core.NamedServer{Name: nodeName(i), ServerMemory: core.ServerMemory{
+			Serve: true, Workers: o.Nodes[i].Ready, Life: core.Life{Phase: core.PhaseServing, Since: at(o.Now)},
+		}})
 	}
 	return core.Memory{Apps: map[string]core.AppMemory{appName: m}}
 }
@@ -108,7 +110,7 @@ func (s *scaler) observation(o *sim.Observation) core.Observation {
 		app.Servers = append(app.Servers, core.ServerObs{Name: nodeName(i), Pool: core.PoolObs{
 			Known: n.Up, Total: n.Ready + n.Starting + n.Draining, Ready: n.Ready, Starting: n.Starting, Draining: n.Draining,
 			BusyKnown: n.Up && !o.Missing, Busy: n.Busy, Target: n.Target,
-		}})
+		}, Answers: n.Answered, AnswersKnown: n.Up && !o.Missing})
 	}
 	for _, a := range o.Announced {
 		app.Orders = append(app.Orders, sizing.Order{

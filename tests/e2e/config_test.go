@@ -173,6 +173,9 @@ func TestCommandLine(t *testing.T) {
 		"decide, bad":        {[]string{"decide", "-c", bad}, 2, `tick: "5ms" is not allowed`},
 		"decide, no lines":   {[]string{"decide", "-c", "../../conf/testdata/good/sizing.yaml"}, 0, ""},
 		"decide, policy":     {[]string{"decide", "--policy", "-c", "../../conf/testdata/good/sizing.yaml"}, 0, `"slo_s":0.8`},
+		"replay, no file":    {[]string{"replay"}, 2, "needs a JOURNAL"},
+		"replay, missing":    {[]string{"replay", "/nonexistent.jsonl"}, 2, "/nonexistent.jsonl: no such file"},
+		"replay, no journal": {[]string{"replay", bad}, 2, "bad.yaml: line 1: it is no line of a journal"},
 		"demo, bad rate":     {[]string{"demo", "--rate", "5000"}, 2, "2 to 200"},
 	}
 	for name, c := range cases {

@@ -70,6 +70,12 @@ func TestBusyRatioFollowsTheLoadAndLosesNothing(t *testing.T) {
 	for _, server := range []string{"n2", "n3"} {
 		checkOrder(t, server, journal)
 	}
+	// What was decided live, with real measurements, is decided again offline.
+	if out, code := cli(t, "replay", f.Rig.Path("state", "journal.jsonl")); code != 0 || !strings.Contains(out, "decisions are as they were") {
+		t.Errorf("exit status %d: %s", code, out)
+	} else {
+		t.Log(strings.TrimSpace(out))
+	}
 }
 
 func readJournal(t *testing.T, path string) []control.Entry {
