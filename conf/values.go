@@ -142,6 +142,10 @@ func (s *source) socket(key, value, def string) string {
 		}
 		return value
 	}
+	if filepath.IsAbs(value) {
+		s.fail(key, value, "unix:/path or an IP address and a port; a path stands after `unix:`, here unix:%s", value)
+		return value
+	}
 	return s.hostPort(key, value, false)
 }
 
