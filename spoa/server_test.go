@@ -236,9 +236,11 @@ func TestHealthCheckIsAnsweredAndClosed(t *testing.T) {
 }
 
 func TestShutdownSaysGoodbye(t *testing.T) {
-	_, dial, stop := serve(t, Options{})
+	s, dial, stop := serve(t, Options{})
 	ready, waiting := dial().greet(), dial()
 	ready.ask(1)
+	// One that still stands in the listener's queue gets no goodbye.
+	within(t, "both connections to be accepted", func() bool { return s.Stats().Connections == 2 })
 	ended := make(chan struct{})
 	go func() { stop(); close(ended) }()
 	ready.gone(statusNormal)
