@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/tidegate/tidegate/agent/adapter"
 	"github.com/tidegate/tidegate/internal/quiet"
 	"github.com/tidegate/tidegate/internal/unixsock"
 )
@@ -43,11 +45,13 @@ type Options struct {
 type App struct {
 	// Name is the application's name in reports and orders; the same rules as for Options.Node.
 	Name string
-	// MarksDir is the absolute path of the application's mark directory; empty when busy counts are not wanted.
-	MarksDir string
-	// PIDFile is the absolute path of the gunicorn master's pid file; empty when worker counts are not wanted.
-	PIDFile string
-	// Min and Max are the limits of a target, in workers, 1 to 1024.
+	// Source counts busy workers, Actuator knows and changes the number of workers; at least one of them is there. Each
+	// belongs to this application alone.
+	Source   adapter.Source
+	Actuator adapter.Actuator
+	// Queue tells what waits; nil takes the Source or the Actuator, when it can tell.
+	Queue adapter.Queue
+	// Min and Max are the limits of a target, in workers, 0 to 1024; Min is 1 at least where the server cannot do with none.
 	Min, Max int
 }
 
@@ -106,7 +110,7 @@ func (o Options) validate() error {
 	if len(o.Apps) == 0 || len(o.Apps) > 256 {
 		return fmt.Errorf("there are %d applications, allowed are 1 to 256", len(o.Apps))
 	}
-	names, dirs, pids := map[string]bool{}, map[string]string{}, map[string]string{}
+	names, owners := map[string]bool{}, map[string]string{}
 	for _, a := range o.Apps {
 		if !validName(a.Name) {
 			return fmt.Errorf("an application's name is %.80q, %s", a.Name, nameRule)
@@ -118,33 +122,43 @@ func (o Options) validate() error {
 		if err := a.validate(); err != nil {
 			return fmt.Errorf("application %s: %w", a.Name, err)
 		}
-		for what, seen := range map[string]map[string]string{a.MarksDir: dirs, a.PIDFile: pids} {
-			if what == "" {
-				continue
-			}
-			what = filepath.Clean(what)
-			if other := seen[what]; other != "" {
+		for _, what := range a.owns() {
+			if other := owners[what]; other != "" {
 				return fmt.Errorf("applications %s and %s share %s, each needs its own", other, a.Name, what)
 			}
-			seen[what] = a.Name
+			owners[what] = a.Name
 		}
 	}
 	return nil
 }
 
 func (a App) validate() error {
-	if a.MarksDir == "" && a.PIDFile == "" {
-		return errors.New("neither a mark directory nor a pid file is given")
+	if a.Source == nil && a.Actuator == nil {
+		return errors.New("neither a source of busy counts nor an actuator of worker counts is given")
 	}
-	for what, path := range map[string]string{"mark directory": a.MarksDir, "pid file": a.PIDFile} {
-		if path != "" && (!filepath.IsAbs(path) || strings.ContainsRune(path, 0) || len(path) > 4000) {
-			return fmt.Errorf("the %s is %.80q, an absolute path is wanted", what, path)
-		}
+	low := 1
+	if a.Actuator != nil && a.Actuator.Limits().Zero {
+		low = 0
 	}
-	if a.Min < 1 || a.Max > 1024 || a.Min > a.Max {
-		return fmt.Errorf("min and max are %d and %d workers, allowed are 1 to 1024 with min not above max", a.Min, a.Max)
+	if a.Min < low || a.Max < 1 || a.Max > 1024 || a.Min > a.Max {
+		return fmt.Errorf("min and max are %d and %d workers, allowed are %d to 1024 with min not above max", a.Min, a.Max, low)
 	}
 	return nil
+}
+
+// owns lists the paths and addresses that no other application may use. Source and actuator may be one.
+func (a App) owns() []string {
+	var all []string
+	for _, d := range []any{a.Source, a.Actuator} {
+		if o, ok := d.(adapter.Owner); ok {
+			for _, what := range o.Owns() {
+				if !slices.Contains(all, what) {
+					all = append(all, what)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // checkListen refuses an address that strangers could reach without a token.

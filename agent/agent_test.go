@@ -18,6 +18,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/procfs"
 
+	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/signals"
 	"github.com/tidegate/tidegate/internal/quiet"
 )
 
@@ -29,7 +31,7 @@ func quietLog() *quiet.Log { return quiet.New(slog.New(slog.DiscardHandler), 0) 
 func options(t *testing.T) Options {
 	dir := t.TempDir()
 	return Options{Node: "n1", Listen: "127.0.0.1:9101", Log: slog.New(slog.DiscardHandler),
-		Apps: []App{{Name: "shop", MarksDir: dir, PIDFile: dir + "/shop.pid", Min: 2, Max: 6}}}
+		Apps: []App{{Name: "shop", Source: filemarks.New(dir), Actuator: signals.NewGunicorn(dir+"/shop.pid", 2, 6), Min: 2, Max: 6}}}
 }
 
 func TestNewRefuses(t *testing.T) {
@@ -38,7 +40,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	second := func(change func(*App)) func(*Options) {
 		return func(o *Options) {
-			b := App{Name: "b", MarksDir: "/b", PIDFile: "/b.pid", Min: 1, Max: 2}
+			b := App{Name: "b", Source: filemarks.New("/b"), Actuator: signals.NewGunicorn("/b.pid", 1, 2), Min: 1, Max: 2}
 			change(&b)
 			o.Apps = append(o.Apps, b)
 		}
@@ -66,10 +68,9 @@ func TestNewRefuses(t *testing.T) {
 		{"no applications", func(o *Options) { o.Apps = nil }, "applications"},
 		{"odd application", second(func(a *App) { a.Name = "../x" }), "application's name"},
 		{"same name", second(func(a *App) { a.Name = "shop" }), "two applications"},
-		{"same pid file", func(o *Options) { b := o.Apps[0]; b.Name, b.MarksDir = "b", "/b"; o.Apps = append(o.Apps, b) }, "share"},
-		{"same marks", func(o *Options) { b := o.Apps[0]; b.Name, b.PIDFile = "b", "/b"; o.Apps = append(o.Apps, b) }, "share"},
-		{"relative pid file", second(func(a *App) { a.PIDFile = "x.pid" }), "absolute"},
-		{"nothing to look at", second(func(a *App) { a.PIDFile, a.MarksDir = "", "" }), "neither"},
+		{"same pid file", func(o *Options) { b := o.Apps[0]; b.Name, b.Source = "b", nil; o.Apps = append(o.Apps, b) }, "share"},
+		{"same marks", func(o *Options) { b := o.Apps[0]; b.Name, b.Actuator = "b", nil; o.Apps = append(o.Apps, b) }, "share"},
+		{"nothing to look at", second(func(a *App) { a.Source, a.Actuator = nil, nil }), "neither"},
 		{"min 0", second(func(a *App) { a.Min = 0 }), "1 to 1024"},
 		{"max 1025", second(func(a *App) { a.Max = 1025 }), "1 to 1024"},
 		{"min above max", second(func(a *App) { a.Min = 3 }), "1 to 1024"},
@@ -130,13 +131,13 @@ func TestAPI(t *testing.T) {
 		{"too long", "PUT", target, `{"workers":3,"epoch":5` + strings.Repeat(" ", 5000) + `}`, 413, "4096"},
 		{"unknown application", "PUT", "/v1/apps/other/target", `{"workers":3,"epoch":5}`, 404, "no application"},
 		{"wrong method", "POST", target, `{"workers":3,"epoch":5}`, 405, "PUT only"},
-		{"nothing has changed so far", "GET", "/v1/report", "", 200, `"target":0,"epoch":0`},
-		{"good", "PUT", target, `{"workers":3,"epoch":5}`, 200, `"target":3,"epoch":5`},
-		{"again", "PUT", target, `{"workers":3,"epoch":5}`, 200, `"target":3,"epoch":5`},
-		{"same epoch, other count", "PUT", target, `{"workers":4,"epoch":5}`, 200, `"target":4,"epoch":5`},
+		{"nothing has changed so far", "GET", "/v1/report", "", 200, `"target":0,"ordered":false,"epoch":0`},
+		{"good", "PUT", target, `{"workers":3,"epoch":5}`, 200, `"target":3,"ordered":true,"epoch":5`},
+		{"again", "PUT", target, `{"workers":3,"epoch":5}`, 200, `"target":3,"ordered":true,"epoch":5`},
+		{"same epoch, other count", "PUT", target, `{"workers":4,"epoch":5}`, 200, `"target":4,"ordered":true,"epoch":5`},
 		{"older epoch", "PUT", target, `{"workers":2,"epoch":4}`, 409, "older than 5"},
-		{"refused changes nothing", "GET", "/v1/report", "", 200, `"target":4,"epoch":5`},
-		{"newer epoch", "PUT", target, `{"workers":2,"epoch":18446744073709551615}`, 200, `"target":2,"epoch":18446744073709551615`},
+		{"refused changes nothing", "GET", "/v1/report", "", 200, `"target":4,"ordered":true,"epoch":5`},
+		{"newer epoch", "PUT", target, `{"workers":2,"epoch":18446744073709551615}`, 200, `"target":2,"ordered":true,"epoch":18446744073709551615`},
 	} {
 		req, err := http.NewRequest(c.method, srv.URL+c.path, strings.NewReader(c.body))
 		if err != nil {
@@ -347,8 +348,11 @@ func TestRunListensReportsAndLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(sock); err == nil {
 		t.Error("the socket is left")
 	}
-	o.Listen = "unix:" + filepath.Join(o.Apps[0].MarksDir, "file")
-	put(t, o.Apps[0].MarksDir, "file")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Listen = "unix:" + file
 	if a, err = New(o); err != nil {
 		t.Fatal(err)
 	}

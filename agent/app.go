@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/tidegate/tidegate/agent/adapter"
+	"github.com/tidegate/tidegate/agent/proc"
 	"github.com/tidegate/tidegate/internal/quiet"
 )
 
@@ -25,23 +29,24 @@ const (
 // app watches and steers one application. One goroutine runs it; report and order may be called from any.
 type app struct {
 	cfg App
-	src Source
-	act Actuator
-	met *appMetrics
-	log *quiet.Log
+	src adapter.Source
+	act adapter.Actuator
+	// queue is nil when nothing tells what waits.
+	queue adapter.Queue
+	met   *appMetrics
+	log   *quiet.Log
 
 	// Of the loop's goroutine alone.
-	bootMarks bool          // the mark clients here say when a worker can serve
-	marked    bool          // a mark of this application was seen
-	ready     map[Proc]bool // workers once seen ready stay so
-	changes   uint64
+	ready   map[proc.ID]bool // workers once seen ready stay so
+	changes uint64
 
 	foreign atomic.Int64 // names in the mark directory that are not marks
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// target is adapter.NoTarget until there was an order.
 	target  int
 	epoch   uint64
-	ordered bool
+	limits  adapter.Limits
 	last    AppReport
 	scanned time.Time // of the last scan
 	good    time.Time // of the last scan in which everything was known
@@ -54,12 +59,18 @@ type busyAt struct {
 }
 
 func newApp(cfg App, log *quiet.Log) *app {
-	a := &app{cfg: cfg, src: noSource{}, act: noActuator{}, log: log, ready: map[Proc]bool{}}
-	if cfg.MarksDir != "" {
-		a.src = newMarksSource(cfg.MarksDir)
+	a := &app{cfg: cfg, src: adapter.NoSource{}, act: adapter.NoActuator{}, queue: cfg.Queue, log: log,
+		target: adapter.NoTarget, ready: map[proc.ID]bool{}}
+	if cfg.Source != nil {
+		a.src = cfg.Source
 	}
-	if cfg.PIDFile != "" {
-		a.act = newGunicorn(cfg)
+	if cfg.Actuator != nil {
+		a.act = cfg.Actuator
+	}
+	for _, d := range []any{a.src, a.act} {
+		if q, ok := d.(adapter.Queue); ok && a.queue == nil {
+			a.queue = q
+		}
 	}
 	a.met = newRegistry(metrics.NewSet()).app(a)
 	return a
@@ -69,6 +80,7 @@ func newApp(cfg App, log *quiet.Log) *app {
 func (a *app) run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	defer a.close()
 	for {
 		begin := time.Now()
 		a.scan(begin)
@@ -81,17 +93,31 @@ func (a *app) run(ctx context.Context, every time.Duration) {
 	}
 }
 
+// close lets go of what the adapters have opened; workers stay as they are.
+func (a *app) close() {
+	for _, d := range []any{a.src, a.act, a.queue} {
+		if c, ok := d.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				a.log.Warn(a.cfg.Name, "an adapter does not close", "app", a.cfg.Name, "error", err)
+			}
+		}
+	}
+}
+
 // scan observes, counts, makes at most one step, and publishes the report.
 func (a *app) scan(now time.Time) {
 	var problems []string
+	fail := func(err error) {
+		if err != nil && !slices.Contains(problems, err.Error()) {
+			problems = append(problems, err.Error())
+		}
+	}
 	workers, err := a.act.Observe(now)
 	workersKnown := err == nil
-	if err != nil {
-		problems = append(problems, err.Error())
-	}
-	var family *Family
+	fail(err)
+	var family *adapter.Family
 	if workersKnown {
-		family = &Family{Master: workers.Master, Workers: make(map[Proc]bool, len(workers.Children))}
+		family = &adapter.Family{Master: workers.Master, Workers: make(map[proc.ID]bool, len(workers.Children))}
 		for _, p := range workers.Children {
 			family.Workers[p] = true
 		}
@@ -99,23 +125,24 @@ func (a *app) scan(now time.Time) {
 	count, err := a.src.Count(family)
 	a.foreign.Store(int64(count.Foreign))
 	a.met.removed.Add(count.Removed)
-	if err == nil && !a.hasMarks(count, family) {
-		err = fmt.Errorf("no mark of this application has been seen in %s since the agent started; is the middleware in use?", a.cfg.MarksDir)
-	}
 	busyKnown := err == nil
-	if err != nil {
-		problems = append(problems, err.Error())
-	}
+	fail(err)
 	if count.Problem != "" {
 		problems = append(problems, count.Problem)
 	}
 	if workersKnown {
-		if err := a.steer(now, workers, count, busyKnown); err != nil {
-			problems = append(problems, err.Error())
+		fail(a.steer(now, workers, count, busyKnown))
+	}
+	var waiting *adapter.Waiting
+	if a.queue != nil {
+		w, err := a.queue.Queued()
+		if err == nil {
+			waiting = &w
 		}
+		fail(err)
 	}
 	problem := strings.Join(problems, "; ")
-	a.publish(now, workersKnown, busyKnown, problem, workers, count)
+	a.publish(now, workersKnown, busyKnown, problem, workers, count, waiting)
 	if problem == "" {
 		a.log.Clear(a.cfg.Name, "the application is well again", "app", a.cfg.Name)
 	} else {
@@ -123,27 +150,15 @@ func (a *app) scan(now time.Time) {
 	}
 }
 
-// hasMarks tells whether a mark of the family was ever seen. An empty directory is otherwise the same as a middleware that
-// is not installed, and must not pass for an idle application.
-func (a *app) hasMarks(c Count, f *Family) bool {
-	for p := range c.Booted {
-		if f.has(p) {
-			a.bootMarks, a.marked = true, true
-		}
-	}
-	a.marked = a.marked || c.Busy > 0
-	return a.marked
-}
-
 // steer lets the actuator make its step.
-func (a *app) steer(now time.Time, w Workers, c Count, busyKnown bool) error {
+func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown bool) error {
 	if w.Changes != a.changes {
 		a.changes = w.Changes
 		a.met.changes.Inc()
 	}
-	var work func(Proc) Work
-	if busyKnown {
-		work = func(p Proc) Work { return c.ByProc[p] }
+	var work func(proc.ID) adapter.Work
+	if busyKnown && c.ByProc != nil {
+		work = func(p proc.ID) adapter.Work { return c.ByProc[p] }
 	}
 	a.mu.Lock()
 	target := a.target
@@ -161,23 +176,30 @@ func (a *app) steer(now time.Time, w Workers, c Count, busyKnown bool) error {
 }
 
 // publish makes the report of this scan the current one. What is not known keeps its last good number.
-func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem string, w Workers, c Count) {
+func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem string, w adapter.Workers, c adapter.Count,
+	waiting *adapter.Waiting) {
 	var ready, starting, draining int
 	if workersKnown {
 		ready, starting, draining = a.classify(w, c)
 	}
+	limits := a.act.Limits()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.limits = limits
 	r := &a.last
 	r.WorkersKnown, r.BusyKnown, r.Problem, a.scanned = workersKnown, busyKnown, problem, now
 	r.Known = workersKnown && busyKnown
 	r.Master = ""
 	if workersKnown {
-		r.Total, r.Ready, r.Starting, r.Draining = len(w.Children), ready, starting, draining
+		r.Total, r.Ready, r.Starting, r.Draining = ready+starting+draining, ready, starting, draining
 		r.Master = w.Master.String()
 	}
+	r.QueueKnown = waiting != nil
+	if waiting != nil {
+		r.Queued, r.QueueLimit = waiting.Queued, waiting.Limit
+	}
 	if busyKnown {
-		r.Busy = c.Busy
+		r.Busy, r.BusyTrust, r.BusyAgeMS = c.Busy, c.Trust, c.Age.Milliseconds()
 		a.recent = append(a.recent, busyAt{now, c.Busy})
 	}
 	for len(a.recent) > 1 && now.Sub(a.recent[0].at) >= busySpan {
@@ -198,13 +220,19 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 }
 
 // classify splits the workers. A worker is ready when it has said so, when its master has loaded the application before
-// forking, or when it has begun a request; where no client says so, when it is a second old.
-func (a *app) classify(w Workers, c Count) (ready, starting, draining int) {
+// forking, or when it has begun a request; where neither it nor its server says so, when it is a second old.
+func (a *app) classify(w adapter.Workers, c adapter.Count) (ready, starting, draining int) {
 	preloaded := c.Booted[w.Master]
-	boot := sinceBoot()
-	now := make(map[Proc]bool, len(w.Children))
+	boot := proc.SinceBoot()
+	now := make(map[proc.ID]bool, len(w.Children))
 	for _, p := range w.Children {
-		if a.ready[p] || c.Booted[p] || preloaded || c.ByProc[p].Busy > 0 || (!a.bootMarks && p.age(boot) > bootAge) {
+		told := c.TellsBoot || w.Starting != nil
+		switch {
+		case a.ready[p], c.Booted[p], preloaded, c.ByProc[p].Busy > 0:
+			now[p] = true
+		case w.Starting != nil && !w.Starting[p] && !c.TellsBoot:
+			now[p] = true
+		case !told && p.Age(boot) > bootAge:
 			now[p] = true
 		}
 		switch {
@@ -217,7 +245,7 @@ func (a *app) classify(w Workers, c Count) (ready, starting, draining int) {
 		}
 	}
 	a.ready = now
-	return ready, starting, draining
+	return ready, starting + w.Coming, draining
 }
 
 // report is the current report.
@@ -225,7 +253,8 @@ func (a *app) report(now time.Time) AppReport {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.last
-	r.Target, r.Epoch, r.Min, r.Max, r.SampleAgeMS = a.target, a.epoch, a.cfg.Min, a.cfg.Max, -1
+	r.Target, r.Ordered, r.Epoch, r.SampleAgeMS = max(a.target, 0), a.target != adapter.NoTarget, a.epoch, -1
+	r.Min, r.Max = a.bounds()
 	if !a.good.IsZero() {
 		r.SampleAgeMS = max(now.Sub(a.good), 0).Milliseconds()
 	}
@@ -243,14 +272,23 @@ func (a *app) report(now time.Time) AppReport {
 func (a *app) order(workers int, epoch uint64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if workers < a.cfg.Min || workers > a.cfg.Max {
-		return badOrder("workers is %d, allowed for %s are %d to %d", workers, a.cfg.Name, a.cfg.Min, a.cfg.Max)
+	if low, high := a.bounds(); workers < low || workers > high {
+		return badOrder("workers is %d, allowed for %s are %d to %d", workers, a.cfg.Name, low, high)
 	}
-	if a.ordered && epoch < a.epoch {
+	if a.target != adapter.NoTarget && epoch < a.epoch {
 		return staleOrder("epoch %d is older than %d, the last one accepted for %s", epoch, a.epoch, a.cfg.Name)
 	}
-	a.target, a.epoch, a.ordered = workers, epoch, true
+	a.target, a.epoch = workers, epoch
 	return nil
+}
+
+// bounds are the limits of a target: those of the configuration, and what the server can do. The caller holds the lock.
+func (a *app) bounds() (low, high int) {
+	low, high = a.cfg.Min, a.cfg.Max
+	if m := a.limits.Max; m > 0 {
+		high = min(high, m)
+	}
+	return min(low, high), high
 }
 
 // looked tells whether the first scan is over.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/tidegate/tidegate/agent/adapter"
 )
 
 // Report is the answer to GET /v1/report: everything the node knows.
@@ -60,10 +62,22 @@ type AppReport struct {
 	BusyMean float64 `json:"busy_mean"`
 	BusyMax  int     `json:"busy_max"`
 
-	// Target is the number of workers last asked for, 0 when none was since the agent started. Epoch is that of the order.
-	Target int    `json:"target"`
-	Epoch  uint64 `json:"epoch"`
-	// Min and Max are the configured limits of Target, in workers.
+	// BusyTrust says how Busy comes about and BusyAgeMS how old it was when it was read, in milliseconds.
+	BusyTrust adapter.Trust `json:"busy_trust,omitempty"`
+	BusyAgeMS int64         `json:"busy_age_ms,omitempty"`
+
+	// Queued is the number of connections that no worker has taken yet, and QueueLimit how many may wait (0: not known).
+	// Both count where QueueKnown is true.
+	QueueKnown bool `json:"queue_known"`
+	Queued     int  `json:"queued"`
+	QueueLimit int  `json:"queue_limit"`
+
+	// Target is the number of workers last asked for, where Ordered is true; none was since the agent started otherwise.
+	// Epoch is that of the order.
+	Target  int    `json:"target"`
+	Ordered bool   `json:"ordered"`
+	Epoch   uint64 `json:"epoch"`
+	// Min and Max are the limits of Target, in workers: the configured ones, narrowed to what the server can do.
 	Min int `json:"min"`
 	Max int `json:"max"`
 	// Master is the master process as "pid:start", start in clock ticks since boot; empty when there is none.
@@ -131,7 +145,7 @@ func (r AppReport) Validate() error {
 		n    int
 	}{
 		{"total", r.Total}, {"ready", r.Ready}, {"starting", r.Starting}, {"draining", r.Draining}, {"busy", r.Busy},
-		{"busy_max", r.BusyMax}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
+		{"busy_max", r.BusyMax}, {"queued", r.Queued}, {"queue_limit", r.QueueLimit}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
 	} {
 		if c.n < 0 || c.n > maxCount {
 			return fmt.Errorf("%s is %d, allowed are 0 to %d", c.what, c.n, maxCount)

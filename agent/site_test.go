@@ -18,6 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tidegate/tidegate/agent"
+	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/signals"
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
@@ -101,7 +103,7 @@ func (s *site) startAgent() {
 	a, err := agent.New(agent.Options{
 		Node:   "n1",
 		Listen: "unix:" + s.rig.Path("agent.sock"),
-		Apps:   []agent.App{{Name: "shop", MarksDir: s.marks, PIDFile: s.rig.Path("shop.pid"), Min: 1, Max: 8}},
+		Apps:   []agent.App{{Name: "shop", Source: filemarks.New(s.marks), Actuator: signals.NewGunicorn(s.rig.Path("shop.pid"), 1, 8), Min: 1, Max: 8}},
 		Log:    slog.New(slog.NewTextHandler(testLog{s.t}, nil)),
 	})
 	if err != nil {

@@ -1,9 +1,6 @@
 package conf
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
 // Agent is a complete, validated configuration of `tidegate agent`.
 type Agent struct {
@@ -12,12 +9,6 @@ type Agent struct {
 	// Scan is the distance of two scans of the marks.
 	Scan time.Duration
 	Apps []AgentApp
-}
-
-// AgentApp is one app on the agent's node.
-type AgentApp struct {
-	Name, Marks, PIDFile string
-	Min, Max             int
 }
 
 // LoadAgent reads a node agent's configuration; the error is Problems when the file was readable.
@@ -48,26 +39,4 @@ func LoadAgent(file string) (*Agent, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) AgentApp {
-	app := AgentApp{Name: s.name(key+".name", raw.Name)}
-	s.unique(seen, "app name", key+".name", raw.Name)
-	app.Marks = s.path(key+".marks", raw.Marks, "")
-	s.unique(seen, "marks folder", key+".marks", raw.Marks)
-	if raw.Gunicorn == nil {
-		s.fail(key+".gunicorn", "", "a section with the pid_file of the gunicorn master")
-	} else {
-		app.PIDFile = s.path(key+".gunicorn.pid_file", raw.Gunicorn.PIDFile, "")
-	}
-	w := raw.Workers
-	if w == nil {
-		w = &rawWorkers{}
-	}
-	if w.Parked != nil {
-		s.fail(key+".workers.parked", strconv.Itoa(*w.Parked), "min and max only; the controller decides what is parked")
-	}
-	app.Min = s.int(key+".workers.min", w.Min, 1, 1, maxCount)
-	app.Max = s.int(key+".workers.max", w.Max, max(app.Min, 64), app.Min, maxCount)
-	return app
 }

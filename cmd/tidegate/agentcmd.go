@@ -92,7 +92,7 @@ func agentUntil(ctx context.Context, cfg *conf.Agent, next <-chan *conf.Agent, l
 func newAgent(c *conf.Agent, log *slog.Logger) (*agent.Agent, error) {
 	o := agent.Options{Node: c.Node, Listen: c.Listen, Token: c.Token.Reveal(), Log: log, ScanEvery: c.Scan}
 	for _, app := range c.Apps {
-		o.Apps = append(o.Apps, agent.App{Name: app.Name, MarksDir: app.Marks, PIDFile: app.PIDFile, Min: app.Min, Max: app.Max})
+		o.Apps = append(o.Apps, agentApp(app))
 	}
 	return agent.New(o)
 }

@@ -1,4 +1,4 @@
-package agent
+package filemarks
 
 import (
 	"fmt"
@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tidegate/tidegate/agent/adapter"
+	"github.com/tidegate/tidegate/agent/proc"
 )
 
 // marksOf puts marks into a new directory.
@@ -41,7 +44,7 @@ func list(t *testing.T, dir string) string {
 }
 
 // child starts a process that lives until the test ends it.
-func child(t *testing.T) (Proc, *exec.Cmd) {
+func child(t *testing.T) (proc.ID, *exec.Cmd) {
 	t.Helper()
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
@@ -51,28 +54,28 @@ func child(t *testing.T) (Proc, *exec.Cmd) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	var r procReader
-	st, err := r.stat(cmd.Process.Pid)
+	var r proc.Reader
+	st, err := r.Stat(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Proc{st.pid, st.start}, cmd
+	return proc.ID{PID: st.PID, Start: st.Start}, cmd
 }
 
 func TestCountTellsFamilyStaleAndForeignApart(t *testing.T) {
 	mine, _ := child(t)
 	other, _ := child(t)
-	name := func(p Proc, seq int) string { return fmt.Sprintf("b.%d.%d.%d", p.PID, p.Start, seq) }
-	dir := marksOf(t, name(mine, 0), name(mine, 1), name(other, 0), name(Proc{mine.PID, mine.Start + 1}, 7),
+	name := func(p proc.ID, seq int) string { return fmt.Sprintf("b.%d.%d.%d", p.PID, p.Start, seq) }
+	dir := marksOf(t, name(mine, 0), name(mine, 1), name(other, 0), name(proc.ID{PID: mine.PID, Start: mine.Start + 1}, 7),
 		"README", "b.x.y.z", ".hidden", fmt.Sprintf("w.%d.%d", mine.PID, mine.Start))
 	if err := os.Mkdir(filepath.Join(dir, "b.dir"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s := newMarksSource(dir)
-	family := &Family{Master: Proc{1, 0}, Workers: map[Proc]bool{mine: true}}
+	s := New(dir)
+	family := &adapter.Family{Master: proc.ID{PID: 1, Start: 0}, Workers: map[proc.ID]bool{mine: true}}
 
 	c, err := s.Count(family)
-	if err != nil || c.Busy != 2 || c.ByProc[mine] != (Work{2, 2}) || c.Foreign != 4 || !c.Booted[mine] || c.Removed != 0 {
+	if err != nil || c.Busy != 2 || c.ByProc[mine] != (adapter.Work{Busy: 2, Newest: 2}) || c.Foreign != 4 || !c.Booted[mine] || c.Removed != 0 {
 		t.Fatalf("first scan: %+v, %v; want 2 busy, 4 foreign, nothing removed", c, err)
 	}
 	c, err = s.Count(family)
@@ -82,7 +85,7 @@ func TestCountTellsFamilyStaleAndForeignApart(t *testing.T) {
 	if c, err = s.Count(nil); err != nil || c.Busy != 3 {
 		t.Fatalf("without a family: %+v, %v; want all 3 live ones", c, err)
 	}
-	stale := name(Proc{mine.PID, mine.Start + 1}, 7)
+	stale := name(proc.ID{PID: mine.PID, Start: mine.Start + 1}, 7)
 	if got := list(t, dir); !strings.Contains(got, "README") || !strings.Contains(got, "b.x.y.z") || strings.Contains(got, stale) {
 		t.Fatalf("left in the directory: %s", got)
 	}
@@ -91,7 +94,7 @@ func TestCountTellsFamilyStaleAndForeignApart(t *testing.T) {
 func TestCountTakesZombiesForDead(t *testing.T) {
 	p, cmd := child(t)
 	dir := marksOf(t, fmt.Sprintf("b.%d.%d.0", p.PID, p.Start), fmt.Sprintf("w.%d.%d", p.PID, p.Start))
-	s := newMarksSource(dir)
+	s := New(dir)
 	for range 3 {
 		if c, err := s.Count(nil); err != nil || c.Busy != 1 {
 			t.Fatalf("alive: %+v, %v", c, err)
@@ -101,9 +104,9 @@ func TestCountTakesZombiesForDead(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	var r procReader
+	var r proc.Reader
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if st, err := r.stat(p.PID); err != nil || st.state == 'Z' || time.Now().After(deadline) {
+		if st, err := r.Stat(p.PID); err != nil || st.State == 'Z' || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -115,7 +118,7 @@ func TestCountTakesZombiesForDead(t *testing.T) {
 
 func TestCountLeavesAMarkSeenOnceAlone(t *testing.T) {
 	dir := marksOf(t, "b.4194304.1.0")
-	s := newMarksSource(dir)
+	s := New(dir)
 	if c, err := s.Count(nil); err != nil || c.Busy != 1 || c.Removed != 0 {
 		t.Fatalf("first scan: %+v, %v", c, err)
 	}
@@ -126,7 +129,7 @@ func TestCountLeavesAMarkSeenOnceAlone(t *testing.T) {
 
 func TestCountIsAnErrorAndNeverZeroWithoutADirectory(t *testing.T) {
 	dir := t.TempDir()
-	s := newMarksSource(filepath.Join(dir, "no"))
+	s := New(filepath.Join(dir, "no"))
 	if _, err := s.Count(nil); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("missing directory: %v", err)
 	}

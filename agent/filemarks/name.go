@@ -1,12 +1,16 @@
-package agent
+package filemarks
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/tidegate/tidegate/agent/proc"
+)
 
 // mark is what a mark's file name says (conf/marks has the protocol).
 type mark struct {
 	// kind is 'b' for a request in progress, 'w' for a process that can serve.
 	kind byte
-	proc Proc
+	proc proc.ID
 	seq  uint64
 }
 
@@ -21,16 +25,16 @@ func parseMark(name []byte) (mark, bool) {
 	if more != (m.kind == 'b') {
 		return mark{}, false
 	}
-	n, ok := number(pid, maxPID)
+	n, ok := proc.Number(pid, proc.MaxPID)
 	if !ok || n == 0 {
 		return mark{}, false
 	}
 	m.proc.PID = int(n)
-	if m.proc.Start, ok = number(start, 1<<62); !ok {
+	if m.proc.Start, ok = proc.Number(start, 1<<62); !ok {
 		return mark{}, false
 	}
 	if m.kind == 'b' {
-		m.seq, ok = number(seq, 1<<62)
+		m.seq, ok = proc.Number(seq, 1<<62)
 	}
 	return m, ok
 }

@@ -1,4 +1,4 @@
-package agent
+package signals
 
 import (
 	"slices"
@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/tidegate/tidegate/agent/adapter"
+	"github.com/tidegate/tidegate/agent/proc"
 )
 
 // fakeMaster does what gunicorn 20.1's arbiter does with its signals (arbiter.py: handle_ttin, handle_ttou, manage_workers,
@@ -13,8 +16,8 @@ import (
 // or taken late. The real program is steered in gunicorn_test.go.
 type fakeMaster struct {
 	now     time.Time
-	proc    Proc
-	file    fileID
+	proc    proc.ID
+	file    proc.FileID
 	num     int
 	conf    int
 	workers []*fakeWorker // oldest first
@@ -25,7 +28,7 @@ type fakeMaster struct {
 }
 
 type fakeWorker struct {
-	proc      Proc
+	proc      proc.ID
 	busyUntil time.Time
 	begun     uint64
 	told      bool
@@ -45,13 +48,13 @@ func newFakeMaster(conf int) *fakeMaster {
 // restart is a new master with the configured count, whose workers are forked one by one.
 func (m *fakeMaster) restart() {
 	m.nextPID++
-	m.proc, m.num, m.workers, m.signals = Proc{m.nextPID, uint64(m.nextPID)}, m.conf, nil, nil
-	m.file.mtime++
+	m.proc, m.num, m.workers, m.signals = proc.ID{PID: m.nextPID, Start: uint64(m.nextPID)}, m.conf, nil, nil
+	m.file.MTime++
 }
 
 // reload is a HUP: the pid file is made anew, the configured number is forked, all older ones are told to leave.
 func (m *fakeMaster) reload() {
-	m.file.mtime++
+	m.file.MTime++
 	m.num = m.conf
 	for range m.conf {
 		m.fork()
@@ -60,7 +63,7 @@ func (m *fakeMaster) reload() {
 
 func (m *fakeMaster) fork() {
 	m.nextPID++
-	m.workers = append(m.workers, &fakeWorker{proc: Proc{m.nextPID, uint64(m.nextPID)}})
+	m.workers = append(m.workers, &fakeWorker{proc: proc.ID{PID: m.nextPID, Start: uint64(m.nextPID)}})
 }
 
 // advance lets d pass in steps of 20 ms.
@@ -91,13 +94,13 @@ func (m *fakeMaster) advance(d time.Duration) {
 }
 
 func (m *fakeMaster) view() view {
-	v := view{master: m.proc, file: m.file, work: func(p Proc) Work {
+	v := view{master: m.proc, file: m.file, work: func(p proc.ID) adapter.Work {
 		for _, w := range m.workers {
 			if w.proc == p && w.busyUntil.After(m.now) {
-				return Work{1, w.begun}
+				return adapter.Work{Busy: 1, Newest: w.begun}
 			}
 		}
-		return Work{}
+		return adapter.Work{}
 	}}
 	for _, w := range m.workers {
 		v.children = append(v.children, w.proc)
@@ -141,7 +144,7 @@ func TestSteerReachesTheTargetWithTheFewestSignals(t *testing.T) {
 		busy       time.Duration
 		want       int
 	}{
-		{"no target", 3, 0, 0, 0},
+		{"no target", 3, adapter.NoTarget, 0, 0},
 		{"already there", 3, 3, 0, 0},
 		{"up", 1, 5, 0, 4},
 		{"down, idle", 5, 2, 0, 3},
@@ -152,7 +155,7 @@ func TestSteerReachesTheTargetWithTheFewestSignals(t *testing.T) {
 			m := newFakeMaster(c.conf)
 			m.busy = func() time.Duration { return c.busy }
 			s := &steer{min: 1, max: 10}
-			if n := drive(t, m, s, 0, 3*time.Second, nil); n != 0 {
+			if n := drive(t, m, s, adapter.NoTarget, 3*time.Second, nil); n != 0 {
 				t.Fatalf("%d signals without a target", n)
 			}
 			if n := drive(t, m, s, c.goal, 30*time.Second, nil); n != c.want {
@@ -169,7 +172,7 @@ func TestSteerGoesOnWhileOldWorkersFinish(t *testing.T) {
 	m := newFakeMaster(5)
 	m.busy = func() time.Duration { return time.Minute }
 	s := &steer{min: 1, max: 10}
-	drive(t, m, s, 0, 3*time.Second, nil)
+	drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 	drive(t, m, s, 2, 3*time.Second, nil)
 	if m.num != 2 || s.draining() != 3 || len(m.workers) != 5 {
 		t.Fatalf("after 3 s: the master wants %d of %d, %d drain; want 2 of 5, 3", m.num, len(m.workers), s.draining())
@@ -200,13 +203,13 @@ func TestSteerAfterEvents(t *testing.T) {
 		{"two killed workers", func(m *fakeMaster) { m.workers = m.workers[2:] }, 0, 0},
 		{"someone else's TTIN", func(m *fakeMaster) { m.num++ }, 0, 1},
 		{"someone else's TTOU", func(m *fakeMaster) { m.num-- }, 0, 1},
-		{"pid file written again by a person", func(m *fakeMaster) { m.file.mtime++ }, 0, 0},
+		{"pid file written again by a person", func(m *fakeMaster) { m.file.MTime++ }, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newFakeMaster(2)
 			m.busy = func() time.Duration { return c.busy }
 			s := &steer{min: 1, max: 10}
-			drive(t, m, s, 0, 3*time.Second, nil)
+			drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 			drive(t, m, s, 4, 5*time.Second, nil)
 			if m.num != 4 {
 				t.Fatalf("before the event the master wants %d, want 4", m.num)
@@ -228,7 +231,7 @@ func TestSteerSendsNothingWhileASignalIsPending(t *testing.T) {
 		m := newFakeMaster(4)
 		m.busy = func() time.Duration { return time.Hour }
 		s := &steer{min: 1, max: 10}
-		drive(t, m, s, 0, 3*time.Second, nil)
+		drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 		s.observe(m.now, m.view())
 		step := s.next(m.now, goal)
 		if step == 0 {
@@ -250,7 +253,7 @@ func TestSteerSendsNothingWhileASignalIsPending(t *testing.T) {
 func TestSteerReadsBackBeforeTheNextStep(t *testing.T) {
 	m := newFakeMaster(1)
 	s := &steer{min: 1, max: 10}
-	drive(t, m, s, 0, 3*time.Second, nil)
+	drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 	have := 1
 	n := drive(t, m, s, 5, 10*time.Second, func() (bool, time.Duration) {
 		if len(m.workers) != have {
@@ -279,7 +282,7 @@ func TestSteerSpacesSignalsHoweverOftenItLooks(t *testing.T) {
 	m := newFakeMaster(6)
 	m.busy = func() time.Duration { return time.Hour } // nothing to wait for but the time
 	s := &steer{min: 1, max: 10}
-	drive(t, m, s, 0, 3*time.Second, nil)
+	drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 	var last time.Time
 	for range 100 {
 		m.advance(20 * time.Millisecond)
@@ -306,9 +309,9 @@ func TestSteerProperties(t *testing.T) {
 		s := &steer{min: rapid.IntRange(1, 3).Draw(t, "min"), max: rapid.IntRange(4, 8).Draw(t, "max")}
 		busyMS := rapid.IntRange(0, 8000).Draw(t, "busy ms")
 		m.busy = func() time.Duration { return time.Duration(busyMS) * time.Millisecond }
-		drive(t, m, s, 0, 3*time.Second, nil)
+		drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
 		clean := true
-		goal := 0
+		goal := adapter.NoTarget
 		for range rapid.IntRange(1, 6).Draw(t, "phases") {
 			goal = rapid.IntRange(s.min, s.max).Draw(t, "goal")
 			fate := func() (bool, time.Duration) { return false, 0 }

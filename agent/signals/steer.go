@@ -1,6 +1,11 @@
-package agent
+package signals
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/agent/adapter"
+	"github.com/tidegate/tidegate/agent/proc"
+)
 
 const (
 	// settle is how long something must be seen against the belief before the belief gives way. gunicorn's master pauses up
@@ -21,23 +26,16 @@ const (
 	doubtSpan = 30 * time.Second
 )
 
-// fileID tells one version of a file from the next: gunicorn makes its pid file anew on HUP, with the same content. The
-// inode number alone may be used again at once.
-type fileID struct {
-	dev, ino uint64
-	mtime    int64
-}
-
 // view is one observation of a master.
 type view struct {
-	master Proc
-	file   fileID
+	master proc.ID
+	file   proc.FileID
 	// children are the live worker processes, oldest first.
-	children []Proc
+	children []proc.ID
 	// pending says that a signal sent to the master has not been delivered yet.
 	pending bool
 	// work tells the requests in progress in a worker; nil when that is not known.
-	work func(Proc) Work
+	work func(proc.ID) adapter.Work
 }
 
 // steer moves a gunicorn master's worker count by single signals. It is pure: it reads no clock and sends nothing. The
@@ -45,13 +43,13 @@ type view struct {
 type steer struct {
 	min, max int
 
-	master Proc
-	file   fileID
+	master proc.ID
+	file   proc.FileID
 	// num is what the master's own count is believed to be; 0 while that is unknown.
 	num     int
-	members map[Proc]*member
+	members map[proc.ID]*member
 	// children are those of the last view, oldest first.
-	children []Proc
+	children []proc.ID
 	// window holds the views since the last event, as far back as settle.
 	window []point
 	// sighted: the last view could tell who is busy.
@@ -92,7 +90,7 @@ func (s *steer) blind() { s.window = s.window[:0] }
 // observe takes a view into the belief.
 func (s *steer) observe(now time.Time, v view) {
 	if v.master != s.master {
-		*s = steer{min: s.min, max: s.max, master: v.master, file: v.file, members: map[Proc]*member{},
+		*s = steer{min: s.min, max: s.max, master: v.master, file: v.file, members: map[proc.ID]*member{},
 			resets: s.resets + 1}
 	}
 	if !v.pending && now.After(s.lastSignal) {
@@ -116,7 +114,7 @@ func (s *steer) observe(now time.Time, v view) {
 }
 
 // noticeRenewal begins the suspicion of a reload when the pid file is another one, and ends it when nothing came of it.
-func (s *steer) noticeRenewal(now time.Time, file fileID) {
+func (s *steer) noticeRenewal(now time.Time, file proc.FileID) {
 	if file != s.file {
 		s.file, s.reloadAt = file, now
 		for _, m := range s.members {
@@ -133,9 +131,9 @@ func (s *steer) noticeRenewal(now time.Time, file fileID) {
 }
 
 // takeMembers makes the members those of the view and tells whether one is new.
-func (s *steer) takeMembers(children []Proc) (appeared bool) {
+func (s *steer) takeMembers(children []proc.ID) (appeared bool) {
 	s.children = append(s.children[:0], children...)
-	here := make(map[Proc]bool, len(children))
+	here := make(map[proc.ID]bool, len(children))
 	for _, p := range children {
 		here[p] = true
 		if s.members[p] == nil {
@@ -166,7 +164,7 @@ func (s *steer) reloaded(now time.Time) {
 
 // noticeFalseDrains takes back the belief that a worker drains when it stays idle or goes on beginning requests: one that
 // was told to leave does neither. The signal was lost then, or another worker was meant.
-func (s *steer) noticeFalseDrains(now time.Time, work func(Proc) Work) {
+func (s *steer) noticeFalseDrains(now time.Time, work func(proc.ID) adapter.Work) {
 	for p, m := range s.members {
 		if !m.draining || s.unproven {
 			continue
@@ -227,9 +225,9 @@ func (s *steer) reconcile(now time.Time) {
 	s.blind()
 }
 
-// next returns the signal to send now towards goal: +1 for TTIN, -1 for TTOU, 0 for none. A goal of 0 or less is none.
+// next returns the signal to send now towards goal: +1 for TTIN, -1 for TTOU, 0 for none. A goal below 0 is none.
 func (s *steer) next(now time.Time, goal int) int {
-	if goal <= 0 || s.num == 0 || s.unproven || now.Sub(s.lastSignal) < spacing || len(s.children) < s.num {
+	if goal < 0 || s.num == 0 || s.unproven || now.Sub(s.lastSignal) < spacing || len(s.children) < s.num {
 		return 0
 	}
 	low := max(s.min, 1)
@@ -281,7 +279,7 @@ func (s *steer) draining() int {
 }
 
 // drains tells whether p was told to leave.
-func (s *steer) drains(p Proc) bool {
+func (s *steer) drains(p proc.ID) bool {
 	m := s.members[p]
 	return m != nil && m.draining
 }

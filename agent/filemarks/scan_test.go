@@ -1,4 +1,4 @@
-package agent
+package filemarks
 
 import (
 	"bytes"
@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/tidegate/tidegate/agent/proc"
 )
 
 func TestParseMark(t *testing.T) {
@@ -17,10 +18,10 @@ func TestParseMark(t *testing.T) {
 		want mark
 		ok   bool
 	}{
-		{"b.12.345.0", mark{'b', Proc{12, 345}, 0}, true},
-		{"b.4194304.99999999.18446744", mark{'b', Proc{4194304, 99999999}, 18446744}, true},
-		{"w.12.345", mark{'w', Proc{12, 345}, 0}, true},
-		{"w.12.0", mark{'w', Proc{12, 0}, 0}, true},
+		{"b.12.345.0", mark{'b', proc.ID{PID: 12, Start: 345}, 0}, true},
+		{"b.4194304.99999999.18446744", mark{'b', proc.ID{PID: 4194304, Start: 99999999}, 18446744}, true},
+		{"w.12.345", mark{'w', proc.ID{PID: 12, Start: 345}, 0}, true},
+		{"w.12.0", mark{'w', proc.ID{PID: 12, Start: 0}, 0}, true},
 		{name: ""}, {name: "b"}, {name: "b."}, {name: "b.12"}, {name: "b.12.345"}, {name: "b.12.345."},
 		{name: "w.12.345.6"}, {name: "w.12."}, {name: "x.12.345"}, {name: "B.12.345.6"}, {name: ".b.12.345.6"},
 		{name: "b.012.345.6"}, {name: "b.12.0345.6"}, {name: "b.12.345.06"}, {name: "b.0.345.6"},
@@ -49,72 +50,10 @@ func FuzzParseMark(f *testing.F) {
 		if m.kind == 'b' {
 			again = fmt.Sprintf("b.%d.%d.%d", m.proc.PID, m.proc.Start, m.seq)
 		}
-		if again != string(name) || m.proc.PID < 1 || m.proc.PID > maxPID {
+		if again != string(name) || m.proc.PID < 1 || m.proc.PID > proc.MaxPID {
 			t.Fatalf("%q was read as %v", name, m)
 		}
 	})
-}
-
-// statLine is a real line with another name.
-func statLine(comm string) string {
-	return "4711 (" + comm + ") S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 200 18446744073709551615 0\n"
-}
-
-func TestParseStat(t *testing.T) {
-	for _, comm := range []string{"gunicorn", "a b", "a) S 9 (", "(", ")", "", "x\ny", "tidegate: [x] (1)"} {
-		s, err := parseStat([]byte(statLine(comm)))
-		if err != nil || s.pid != 4711 || s.ppid != 1 || s.start != 987654 || s.state != 'S' || s.comm != comm {
-			t.Errorf("name %q: got %+v, %v", comm, s, err)
-		}
-	}
-	for _, bad := range []string{"", "4711", "4711 (x", "4711 (x) S 1 2 3", ") S (", strings.Replace(statLine("x"), "987654", "-1", 1),
-		strings.Replace(statLine("x"), "4711", "x", 1), strings.Replace(statLine("x"), " S ", " SS ", 1)} {
-		if s, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q was read as %+v", bad, s)
-		}
-	}
-	var r procReader
-	self, err := r.stat(os.Getpid())
-	if err != nil || self.pid != os.Getpid() || self.ppid != os.Getppid() || self.dead() {
-		t.Fatalf("this process: %+v, %v", self, err)
-	}
-	me := Proc{self.pid, self.start}
-	if age := me.age(sinceBoot()); age < 0 || age > time.Hour {
-		t.Errorf("this process is %v old", age)
-	}
-	if !r.alive(me) || r.alive(Proc{me.PID, me.Start + 1}) {
-		t.Error("alive does not tell this process from one with another start time")
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	for _, comm := range []string{"gunicorn", "a) S 9 (", ""} {
-		f.Add([]byte(statLine(comm)))
-	}
-	f.Add([]byte("1 () Z 0"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := parseStat(b); err == nil && (s.pid < 1 || s.pid > maxPID || s.ppid < 0 || s.ppid > maxPID) {
-			t.Fatalf("%q was read as %+v", b, s)
-		}
-	})
-}
-
-func FuzzParseSignals(f *testing.F) {
-	f.Add([]byte("Name:\tx\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000200000\nSigCgt:\t00000000003f0000\n"))
-	f.Add([]byte("SigPnd:\nShdPnd:\nSigCgt:\n"))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseSignals(b) })
-}
-
-func TestParseSignals(t *testing.T) {
-	s, err := parseSignals([]byte("Name:\tx\nSigQ:\t0/1\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000100000\nSigIgn:\tff\nSigCgt:\t0000000000310000\n"))
-	if err != nil || !s.waits(21) || s.waits(22) || !s.catches(17) || !s.catches(21) || !s.catches(22) || s.catches(15) {
-		t.Fatalf("got %+v, %v", s, err)
-	}
-	for _, bad := range []string{"", "SigPnd:\t0\nShdPnd:\t0\n", "SigPnd:\tx\nShdPnd:\t0\nSigCgt:\t0\n"} {
-		if _, err := parseSignals([]byte(bad)); err == nil {
-			t.Errorf("%q was accepted", bad)
-		}
-	}
 }
 
 func FuzzEntries(f *testing.F) {
@@ -166,18 +105,18 @@ func TestScanSeesWhatIsThereAndNoMoreThanAllowed(t *testing.T) {
 
 func BenchmarkCount(b *testing.B) {
 	dir := b.TempDir()
-	var r procReader
-	self, err := r.stat(os.Getpid())
+	var r proc.Reader
+	self, err := r.Stat(os.Getpid())
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i := range 1000 {
-		name := fmt.Sprintf("b.%d.%d.%d", self.pid, self.start, i)
+		name := fmt.Sprintf("b.%d.%d.%d", self.PID, self.Start, i)
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
-	s := newMarksSource(dir)
+	s := New(dir)
 	b.ReportAllocs()
 	for b.Loop() {
 		if c, err := s.Count(nil); err != nil || c.Busy != 1000 {
