@@ -6,7 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Programs and the packages they come in.
 SERVERS := haproxy nginx=nginx-light gunicorn
 # The race detector needs a C compiler.
-TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
+TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev uwsgi_python3=uwsgi-core,uwsgi-plugin-python3 puma unicorn php-fpm8.2=php8.2-fpm passenger
 export CGO_ENABLED ?= 1
 
 .PHONY: help build install deps test-deps demo test test-short test-matrix test-moves race e2e lint fuzz bench promises sensitivity simulate clean

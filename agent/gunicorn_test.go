@@ -17,19 +17,19 @@ func busy(n int) func(agent.AppReport) bool {
 
 func TestBusyCountsOfSyncWorkers(t *testing.T) {
 	s := newSite(t, 3, nil)
-	if r := s.settled(3); r.Busy != 0 || r.Min != 1 || r.Max != 8 || r.Target != 0 || r.Master == "" || r.Problem != "" {
+	if r := s.Settled(3); r.Busy != 0 || r.Min != 1 || r.Max != 8 || r.Target != 0 || r.Master == "" || r.Problem != "" {
 		t.Errorf("idle: %+v", r)
 	}
 	for _, n := range []int{1, 3} {
-		end := s.begin(n, "/?ms=1500")
-		s.wait(fmt.Sprintf("%d busy", n), busy(n))
+		end := s.Begin(n, "/?ms=1500")
+		s.Wait(fmt.Sprintf("%d busy", n), busy(n))
 		end()
-		s.wait("0 busy", busy(0))
+		s.Wait("0 busy", busy(0))
 	}
 	// Seven requests on three workers: three are worked on, four wait in the kernel.
-	end := s.begin(7, "/?ms=700")
+	end := s.Begin(7, "/?ms=700")
 	most := 0
-	s.wait("the queue to be worked off", func(r agent.AppReport) bool {
+	s.Wait("the queue to be worked off", func(r agent.AppReport) bool {
 		most = max(most, r.Busy)
 		return most > 0 && r.Busy == 0 && r.BusyMax > 0
 	})
@@ -37,7 +37,7 @@ func TestBusyCountsOfSyncWorkers(t *testing.T) {
 	if most != 3 {
 		t.Errorf("at most %d busy, want 3", most)
 	}
-	r := s.wait("the last second to be idle", func(r agent.AppReport) bool { return r.BusyMax == 0 })
+	r := s.Wait("the last second to be idle", func(r agent.AppReport) bool { return r.BusyMax == 0 })
 	if r.BusyMean != 0 {
 		t.Errorf("mean %g with max 0", r.BusyMean)
 	}
@@ -45,18 +45,18 @@ func TestBusyCountsOfSyncWorkers(t *testing.T) {
 
 func TestBusyCountsOfStreamsAndExceptions(t *testing.T) {
 	s := newSite(t, 2, nil)
-	s.settled(2)
+	s.Settled(2)
 	// The callable has long returned while the body is still being made.
-	end := s.begin(1, "/stream?ms=300")
-	s.wait("1 busy", busy(1))
+	end := s.Begin(1, "/stream?ms=300")
+	s.Wait("1 busy", busy(1))
 	end()
-	s.wait("0 busy", busy(0))
+	s.Wait("0 busy", busy(0))
 	for range 5 {
-		if code := s.post("/boom"); code != 500 {
+		if code := s.Post("/boom"); code != 500 {
 			t.Fatalf("/boom answers %d", code)
 		}
 	}
-	s.waitFor("no request's mark after exceptions", func() bool { return s.count("b.") == 0 })
+	s.WaitFor("no request's mark after exceptions", func() bool { return s.count("b.") == 0 })
 	if n := s.count("w."); n != 2 {
 		t.Errorf("%d marks of ready workers, want 2: %v", n, s.names())
 	}
@@ -64,22 +64,22 @@ func TestBusyCountsOfStreamsAndExceptions(t *testing.T) {
 
 func TestBusyCountsOfThreads(t *testing.T) {
 	s := newSite(t, 1, nil, "--worker-class", "gthread", "--threads", "4")
-	s.settled(1)
-	end := s.begin(3, "/?ms=1500")
-	s.wait("3 busy in one worker", func(r agent.AppReport) bool { return r.Busy == 3 && r.Total == 1 })
+	s.Settled(1)
+	end := s.Begin(3, "/?ms=1500")
+	s.Wait("3 busy in one worker", func(r agent.AppReport) bool { return r.Busy == 3 && r.Total == 1 })
 	end()
-	s.wait("0 busy", busy(0))
-	end = s.begin(1, "/stream?ms=200")
-	s.wait("1 busy", busy(1))
+	s.Wait("0 busy", busy(0))
+	end = s.Begin(1, "/stream?ms=200")
+	s.Wait("1 busy", busy(1))
 	end()
-	s.wait("0 busy", busy(0))
+	s.Wait("0 busy", busy(0))
 }
 
 func TestKilledBusyWorker(t *testing.T) {
 	s := newSite(t, 2, nil)
-	s.settled(2)
-	s.begin(1, "/?ms=8000")
-	s.wait("1 busy", busy(1))
+	s.Settled(2)
+	s.Begin(1, "/?ms=8000")
+	s.Wait("1 busy", busy(1))
 	var pid int
 	var start uint64
 	for _, name := range s.names() {
@@ -97,28 +97,28 @@ func TestKilledBusyWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := time.Now()
-	s.wait("0 busy", busy(0))
-	s.waitFor("the stale marks to be removed", func() bool { return s.count("b"+who)+s.count("w"+who) == 0 })
+	s.Wait("0 busy", busy(0))
+	s.WaitFor("the stale marks to be removed", func() bool { return s.count("b"+who)+s.count("w"+who) == 0 })
 	t.Logf("right again %v after the kill", time.Since(killed).Round(time.Millisecond))
-	s.settled(2)
+	s.Settled(2)
 }
 
 func TestScalingLosesNoRequest(t *testing.T) {
 	s := newSite(t, 1, nil)
-	s.settled(1)
-	end := s.load(100, "/?ms=5")
+	s.Settled(1)
+	end := s.Load(100, "/?ms=5")
 	begin := time.Now()
-	s.target(5)
-	s.settled(5)
+	s.Target(5)
+	s.Settled(5)
 	up := time.Since(begin)
 	time.Sleep(time.Second) // the count must stay
-	s.settled(5)
+	s.Settled(5)
 	begin = time.Now()
-	s.target(2)
-	s.settled(2)
+	s.Target(2)
+	s.Settled(2)
 	t.Logf("1 -> 5 ready in %v, 5 -> 2 in %v", up.Round(10*time.Millisecond), time.Since(begin).Round(10*time.Millisecond))
 	time.Sleep(2 * time.Second)
-	s.settled(2)
+	s.Settled(2)
 	sent, failed := end()
 	if len(failed) != 0 {
 		t.Errorf("of %d requests these did not answer 200 (by status, 0 is no answer): %v", sent, failed)
@@ -132,31 +132,31 @@ func TestScalingLosesNoRequest(t *testing.T) {
 
 func TestDrainingIsReportedApart(t *testing.T) {
 	s := newSite(t, 3, nil)
-	s.settled(3)
-	end := s.begin(3, "/?ms=2500")
-	s.wait("3 busy", busy(3))
-	s.target(1)
-	r := s.wait("2 draining", func(r agent.AppReport) bool { return r.Draining == 2 })
+	s.Settled(3)
+	end := s.Begin(3, "/?ms=2500")
+	s.Wait("3 busy", busy(3))
+	s.Target(1)
+	r := s.Wait("2 draining", func(r agent.AppReport) bool { return r.Draining == 2 })
 	if r.Total != 3 || r.Ready != 1 || r.Busy != 3 {
 		t.Errorf("while two drain: %+v", r)
 	}
 	end()
-	s.settled(1)
+	s.Settled(1)
 }
 
 func TestTargetIsAppliedAgainAfterReloadAndRestart(t *testing.T) {
 	s := newSite(t, 2, nil)
-	s.settled(2)
-	s.target(4)
-	s.settled(4)
+	s.Settled(2)
+	s.Target(4)
+	s.Settled(4)
 
-	before := s.report()
+	before := s.Report()
 	s.signal(syscall.SIGHUP)
 	if err := s.proc.WaitLog("Hang up: Master", 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor("the target after the reload", func() bool { return strings.Count(s.proc.Log(), "Handling signal: ttin") == 4 })
-	r := s.settled(4)
+	s.WaitFor("the target after the reload", func() bool { return strings.Count(s.proc.Log(), "Handling signal: ttin") == 4 })
+	r := s.Settled(4)
 	if r.Master != before.Master {
 		t.Errorf("the master was %s and is %s after a reload", before.Master, r.Master)
 	}
@@ -164,12 +164,12 @@ func TestTargetIsAppliedAgainAfterReloadAndRestart(t *testing.T) {
 	if err := s.proc.Stop(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	r = s.wait("the master to be missed", func(r agent.AppReport) bool { return strings.Contains(r.Problem, "pid file") })
+	r = s.Wait("the master to be missed", func(r agent.AppReport) bool { return strings.Contains(r.Problem, "pid file") })
 	if r.Known || r.WorkersKnown || r.Target != 4 || r.Master != "" {
 		t.Errorf("without a master: %+v", r)
 	}
 	s.startGunicorn()
-	r = s.settled(4)
+	r = s.Settled(4)
 	if r.Master == before.Master || r.Target != 4 {
 		t.Errorf("after a restart: %+v", r)
 	}
@@ -180,9 +180,9 @@ func TestTargetIsAppliedAgainAfterReloadAndRestart(t *testing.T) {
 
 func TestSuccessorMasterIsNoWorker(t *testing.T) {
 	s := newSite(t, 2, nil)
-	s.settled(2)
-	s.target(3)
-	old := s.settled(3)
+	s.Settled(2)
+	s.Target(3)
+	old := s.Settled(3)
 	s.signal(syscall.SIGUSR2)
 	var pid int
 	t.Cleanup(func() { // the successor is in no list of the rig's
@@ -190,86 +190,86 @@ func TestSuccessorMasterIsNoWorker(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
 	})
-	s.waitFor("the successor's pid file", func() bool {
-		b, err := os.ReadFile(s.rig.Path("shop.pid.2"))
+	s.WaitFor("the successor's pid file", func() bool {
+		b, err := os.ReadFile(s.Rig.Path("shop.pid.2"))
 		if err != nil {
 			return false
 		}
 		n, err := fmt.Sscan(string(b), &pid)
 		return n == 1 && err == nil
 	})
-	s.settled(3)
+	s.Settled(3)
 	s.signal(syscall.SIGTERM)
-	r := s.wait("the successor", func(r agent.AppReport) bool { return r.Known && r.Master != old.Master && r.Ready == 3 })
+	r := s.Wait("the successor", func(r agent.AppReport) bool { return r.Known && r.Master != old.Master && r.Ready == 3 })
 	if !strings.HasPrefix(r.Master, fmt.Sprint(pid, ":")) {
 		t.Errorf("the master is %s, want pid %d", r.Master, pid)
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	s.waitFor("the successor's end", func() bool { return syscall.Kill(pid, 0) != nil })
+	s.WaitFor("the successor's end", func() bool { return syscall.Kill(pid, 0) != nil })
 	pid = 0
 }
 
 func TestStartingIsToldFromReady(t *testing.T) {
 	s := newSite(t, 1, []string{"APP_BOOT_MS=800"})
-	s.settled(1)
-	s.target(2)
-	r := s.wait("a starting worker", func(r agent.AppReport) bool { return r.Starting > 0 })
+	s.Settled(1)
+	s.Target(2)
+	r := s.Wait("a starting worker", func(r agent.AppReport) bool { return r.Starting > 0 })
 	if r.Ready != 1 || r.Starting != 1 || r.Total != 2 {
 		t.Errorf("while one starts: %+v", r)
 	}
-	s.settled(2)
+	s.Settled(2)
 }
 
 func TestPreloadedWorkersAreReadyAtOnce(t *testing.T) {
 	s := newSite(t, 1, []string{"APP_BOOT_MS=800"}, "--preload")
-	r := s.settled(1)
+	r := s.Settled(1)
 	if n := s.count("w." + r.Master[:strings.Index(r.Master, ":")] + "."); n != 1 {
 		t.Errorf("the master has %d marks, want 1: %v", n, s.names())
 	}
-	s.target(3)
-	s.wait("3 ready without one starting", func(r agent.AppReport) bool {
+	s.Target(3)
+	s.Wait("3 ready without one starting", func(r agent.AppReport) bool {
 		if r.Starting != 0 {
 			t.Fatalf("a worker of a preloaded application is starting: %+v", r)
 		}
 		return r.Ready == 3
 	})
-	end := s.begin(2, "/?ms=1500")
-	s.wait("2 busy", busy(2)) // the middleware has noticed the fork: each worker marks under its own pid
+	end := s.Begin(2, "/?ms=1500")
+	s.Wait("2 busy", busy(2)) // the middleware has noticed the fork: each worker marks under its own pid
 	end()
-	s.wait("0 busy", busy(0))
+	s.Wait("0 busy", busy(0))
 }
 
 func TestControllerAndAgentGoneChangeNothing(t *testing.T) {
 	s := newSite(t, 1, nil)
-	s.settled(1)
-	s.target(3)
-	s.settled(3)
+	s.Settled(1)
+	s.Target(3)
+	s.Settled(3)
 	signals := func() int { return strings.Count(s.proc.Log(), "Handling signal") }
 	n := signals()
 	time.Sleep(2 * time.Second) // nobody calls any more
-	if r := s.settled(3); signals() != n || r.Target != 3 {
+	if r := s.Settled(3); signals() != n || r.Target != 3 {
 		t.Errorf("%d signals without a controller: %+v", signals()-n, r)
 	}
-	if err := s.agent.stop(); err != nil {
+	if err := s.StopAgent(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(s.rig.Path("agent.sock")); err == nil {
+	if _, err := os.Stat(s.Rig.Path("agent.sock")); err == nil {
 		t.Error("the socket is left behind")
 	}
 	for range 3 {
-		if code := s.post("/"); code != 200 {
+		if code := s.Post("/"); code != 200 {
 			t.Errorf("without an agent the application answers %d", code)
 		}
 	}
-	s.startAgent()
-	r := s.settled(3)
+	s.StartAgent()
+	r := s.Settled(3)
 	if r.Target != 0 || r.Epoch != 0 {
 		t.Errorf("a new agent has a target: %+v", r)
 	}
 	time.Sleep(2 * time.Second)
-	s.settled(3)
+	s.Settled(3)
 	if signals() != n {
 		t.Errorf("%d signals by an agent without a target", signals()-n)
 	}
@@ -279,17 +279,17 @@ func TestMarksNeverFailARequest(t *testing.T) {
 	t.Parallel()
 	s := bareSite(t, 1, nil)
 	// The directory cannot be made, because a file is in its way.
-	if _, err := s.rig.Write("marks", "in the way"); err != nil {
+	if _, err := s.Rig.Write("marks", "in the way"); err != nil {
 		t.Fatal(err)
 	}
 	s.startGunicorn()
-	s.startAgent()
+	s.StartAgent()
 	for _, path := range []string{"/", "/stream", "/status?code=404"} {
-		if code := s.post(path); code != 200 && code != 404 {
+		if code := s.Post(path); code != 200 && code != 404 {
 			t.Errorf("%s answers %d without marks", path, code)
 		}
 	}
-	r := s.wait("the problem", func(r agent.AppReport) bool { return r.WorkersKnown && r.Problem != "" })
+	r := s.Wait("the problem", func(r agent.AppReport) bool { return r.WorkersKnown && r.Problem != "" })
 	if r.Known || r.BusyKnown || r.Total != 1 {
 		t.Errorf("without marks: %+v", r)
 	}
@@ -303,11 +303,11 @@ func TestApplicationWithoutMiddlewareIsUnknownNotIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.startGunicorn()
-	s.startAgent()
-	r := s.wait("two workers", func(r agent.AppReport) bool { return r.Total == 2 && r.Ready == 2 })
+	s.StartAgent()
+	r := s.Wait("two workers", func(r agent.AppReport) bool { return r.Total == 2 && r.Ready == 2 })
 	if r.Known || !r.WorkersKnown || !strings.Contains(r.Problem, "middleware") {
 		t.Errorf("an application that never marked anything: %+v", r)
 	}
-	s.target(3) // workers can be steered all the same
-	s.wait("three workers", func(r agent.AppReport) bool { return r.Ready == 3 })
+	s.Target(3) // workers can be steered all the same
+	s.Wait("three workers", func(r agent.AppReport) bool { return r.Ready == 3 })
 }

@@ -49,6 +49,7 @@ var table = map[string][]string{
 	"internal/demo":     {"api", "conf/haproxy", "conf/marks", "nginxgen", "tests/harness"},
 	"cmd/tidegate":      {"*"},
 	"tests/harness":     {},
+	"tests/agentrig":    {"agent", "tests/harness"},
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
@@ -135,7 +136,7 @@ func TestImportTable(t *testing.T) {
 
 func TestOnlyTestsImportTheHarness(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.test || s.dir == "internal/demo" {
+		if s.test || s.dir == "internal/demo" || s.dir == "tests/agentrig" {
 			continue
 		}
 		if slices.Contains(imports(s.file), module+"/tests/harness") {

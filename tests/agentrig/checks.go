@@ -1,0 +1,55 @@
+package agentrig
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/agent"
+)
+
+// Counts checks the number of busy workers while none, some and all of n are busy, and that what is asked beyond them is
+// no busy worker. slow is a path that keeps a worker for about a second and a half. n workers must be ready.
+func (s *Site) Counts(n int, slow string) {
+	s.T.Helper()
+	busy := func(want int) {
+		s.T.Helper()
+		s.Wait(fmt.Sprintf("%d busy", want), func(r agent.AppReport) bool { return r.BusyKnown && r.Busy == want })
+	}
+	busy(0)
+	for _, some := range []int{1, n} {
+		end := s.Begin(some, slow)
+		busy(some)
+		end()
+		busy(0)
+	}
+	most := 0
+	end := s.Begin(n+2, slow)
+	s.Wait("two more requests than workers to be worked off", func(r agent.AppReport) bool {
+		most = max(most, r.Busy)
+		return most > 0 && r.Busy == 0
+	})
+	end()
+	if most != n {
+		s.T.Errorf("with %d requests at %d workers at most %d were busy, want %d", n+2, n, most, n)
+	}
+}
+
+// Cycles goes from low to high workers and back, so many times, under rate requests a second to path, and checks that each
+// count was reached and that every request was answered with 200.
+func (s *Site) Cycles(times, low, high, rate int, path string) {
+	s.T.Helper()
+	end := s.Load(rate, path)
+	begin := time.Now()
+	for range times {
+		s.Target(high)
+		s.Settled(high)
+		s.Target(low)
+		s.Settled(low)
+	}
+	sent, failed := end()
+	if len(failed) != 0 {
+		s.T.Errorf("of %d requests these did not answer 200 (by status, 0 is no answer): %v", sent, failed)
+	}
+	s.T.Logf("%d times from %d to %d workers and back in %v under load: %d requests, %d failed", times, low, high,
+		time.Since(begin).Round(100*time.Millisecond), sent, len(failed))
+}
