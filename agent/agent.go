@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,12 +32,18 @@ type Options struct {
 	Listen string
 	// Token is the bearer token that callers must show; empty means none. At most 4096 printable characters, no spaces.
 	Token string
+	// TLS makes the agent speak HTTPS; nil is HTTP. With TLS.CA only callers with a certificate it has signed are answered,
+	// and a token is not needed beyond loopback.
+	TLS *TLS
 	// Apps are the applications of this node, 1 to 256 with different names.
 	Apps []App
 	// Log gets what an operator should know; nil means slog.Default().
 	Log *slog.Logger
 	// Metrics gets the series while Run runs; nil means a private set. GET /metrics writes it.
 	Metrics *metrics.Set
+	// StateDir is the folder in which the agent remembers which applications a person has drained; without one it forgets
+	// them when it ends.
+	StateDir string
 	// ScanEvery is the time between two scans, 20 ms to 1 s; 0 means 100 ms.
 	ScanEvery time.Duration
 }
@@ -51,6 +58,11 @@ type App struct {
 	Actuator adapter.Actuator
 	// Queue tells what waits; nil takes the Source or the Actuator, when it can tell.
 	Queue adapter.Queue
+	// Threads is the number of requests that one worker process serves at once, 0 (1) to 1024. Everything else is in workers:
+	// Threads of them are one process.
+	Threads int
+	// Check is where HAProxy's agent-check is answered, "ADDRESS:PORT"; empty for nowhere.
+	Check string
 	// Min and Max are the limits of a target, in workers, 0 to 1024; Min is 1 at least where the server cannot do with none.
 	Min, Max int
 }
@@ -58,6 +70,8 @@ type App struct {
 // Agent watches and steers the applications of one node. See the package's comment.
 type Agent struct {
 	opt    Options
+	tls    *tls.Config
+	drains *drains
 	set    *metrics.Set
 	host   *hostSampler
 	apps   []*app
@@ -75,17 +89,26 @@ func New(o Options) (*Agent, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	secure, err := o.TLS.server()
+	if err != nil {
+		return nil, err
+	}
+	drained, err := loadDrains(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	log := quiet.New(o.Log, 0)
 	host, err := newHostSampler(log)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opt: o, set: o.Metrics, host: host, byName: map[string]*app{}}
+	a := &Agent{opt: o, tls: secure, drains: drained, set: o.Metrics, host: host, byName: map[string]*app{}}
 	if a.set == nil {
 		a.set = metrics.NewSet()
 	}
 	for _, cfg := range o.Apps {
 		app := newApp(cfg, log)
+		app.drained = drained.has(cfg.Name)
 		a.apps = append(a.apps, app)
 		a.byName[cfg.Name] = app
 	}
@@ -104,7 +127,7 @@ func (o Options) validate() error {
 	if len(o.Token) > 4096 || strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("the token has a space, a control character, a character beyond ASCII or more than 4096 characters")
 	}
-	if err := checkListen(o.Listen, o.Token != ""); err != nil {
+	if err := checkListen(o.Listen, o.Token != "" || o.TLS != nil && o.TLS.CA != ""); err != nil {
 		return err
 	}
 	if len(o.Apps) == 0 || len(o.Apps) > 256 {
@@ -136,6 +159,15 @@ func (a App) validate() error {
 	if a.Source == nil && a.Actuator == nil {
 		return errors.New("neither a source of busy counts nor an actuator of worker counts is given")
 	}
+	if a.Threads < 0 || a.Threads > 1024 {
+		return fmt.Errorf("threads is %d, allowed are 1 to 1024", a.Threads)
+	}
+	if a.Check != "" {
+		// HAProxy's check shows no token, and its answer is no secret: any address may be listened on.
+		if _, err := netip.ParseAddrPort(a.Check); err != nil {
+			return fmt.Errorf("the address for HAProxy's agent-check is %.80q, wanted is IP:PORT", a.Check)
+		}
+	}
 	low := 1
 	if a.Actuator != nil && a.Actuator.Limits().Zero {
 		low = 0
@@ -161,8 +193,8 @@ func (a App) owns() []string {
 	return all
 }
 
-// checkListen refuses an address that strangers could reach without a token.
-func checkListen(listen string, token bool) error {
+// checkListen refuses an address that strangers could reach without showing a token or a certificate.
+func checkListen(listen string, guarded bool) error {
 	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
 		// sun_path holds 108 bytes with the final zero (unix(7)).
 		if !filepath.IsAbs(path) || len(path) > 107 || strings.ContainsRune(path, 0) {
@@ -184,8 +216,8 @@ func checkListen(listen string, token bool) error {
 	if err != nil {
 		return fmt.Errorf("listen is %.120q, an IP address or localhost is wanted before the port", listen)
 	}
-	if !addr.Unmap().IsLoopback() && !token {
-		return fmt.Errorf("listen is %s, which is not loopback, and there is no token: set one, or listen on 127.0.0.1 or unix:/path", listen)
+	if !addr.Unmap().IsLoopback() && !guarded {
+		return fmt.Errorf("listen is %s, which is not loopback, and there is no token and no authority for client certificates: set one, or listen on 127.0.0.1 or unix:/path", listen)
 	}
 	return nil
 }
@@ -196,6 +228,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	ln, err := listenOn(a.opt.Listen)
 	if err != nil {
 		return err
+	}
+	checks, err := a.listenChecks()
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	if a.tls != nil {
+		ln = tls.NewListener(ln, a.tls)
 	}
 	reg := newRegistry(a.set)
 	defer reg.close()
@@ -209,6 +249,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.host.run(ctx) })
 	for _, app := range a.apps {
 		wg.Go(func() { app.run(ctx, a.opt.ScanEvery) })
+		if ln := checks[app]; ln != nil {
+			wg.Go(func() { app.answerChecks(ctx, ln, app.log) })
+		}
 	}
 	srv := &http.Server{
 		Handler:           a.Handler(),

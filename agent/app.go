@@ -47,6 +47,7 @@ type app struct {
 	target  int
 	epoch   uint64
 	limits  adapter.Limits
+	drained bool
 	last    AppReport
 	scanned time.Time // of the last scan
 	good    time.Time // of the last scan in which everything was known
@@ -72,6 +73,7 @@ func newApp(cfg App, log *quiet.Log) *app {
 			a.queue = q
 		}
 	}
+	a.cfg.Threads = max(1, a.cfg.Threads)
 	a.met = newRegistry(metrics.NewSet()).app(a)
 	return a
 }
@@ -141,6 +143,9 @@ func (a *app) scan(now time.Time) {
 		}
 		fail(err)
 	}
+	if n := workers.Slots; workersKnown && n > 0 && n != a.cfg.Threads {
+		fail(fmt.Errorf("each worker process serves %d requests at once, as its server says, and the configuration says %d: set threads to %d", n, a.cfg.Threads, n))
+	}
 	problem := strings.Join(problems, "; ")
 	a.publish(now, workersKnown, busyKnown, problem, workers, count, waiting)
 	if problem == "" {
@@ -163,6 +168,10 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 	a.mu.Lock()
 	target := a.target
 	a.mu.Unlock()
+	if target != adapter.NoTarget {
+		// Workers are ordered, processes are steered: as many as hold them.
+		target = (target + a.cfg.Threads - 1) / a.cfg.Threads
+	}
 	step, err := a.act.Steer(now, target, work)
 	switch {
 	case err != nil:
@@ -178,11 +187,16 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 // publish makes the report of this scan the current one. What is not known keeps its last good number.
 func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem string, w adapter.Workers, c adapter.Count,
 	waiting *adapter.Waiting) {
+	limits := a.act.Limits()
 	var ready, starting, draining int
 	if workersKnown {
 		ready, starting, draining = a.classify(w, c)
+		if limits.Ceiling {
+			// The server forks when a request wants it to: what it may have is as good as ready.
+			ready, starting = max(w.Ceiling-draining, 0), 0
+		}
+		ready, starting, draining = ready*a.cfg.Threads, starting*a.cfg.Threads, draining*a.cfg.Threads
 	}
-	limits := a.act.Limits()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.limits = limits
@@ -192,7 +206,10 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 	r.Master = ""
 	if workersKnown {
 		r.Total, r.Ready, r.Starting, r.Draining = ready+starting+draining, ready, starting, draining
-		r.Master = w.Master.String()
+		r.Master, r.Processes = "", len(w.Children)
+		if w.Master != (proc.ID{}) {
+			r.Master = w.Master.String()
+		}
 	}
 	r.QueueKnown = waiting != nil
 	if waiting != nil {
@@ -255,6 +272,7 @@ func (a *app) report(now time.Time) AppReport {
 	r := a.last
 	r.Target, r.Ordered, r.Epoch, r.SampleAgeMS = max(a.target, 0), a.target != adapter.NoTarget, a.epoch, -1
 	r.Min, r.Max = a.bounds()
+	r.Threads, r.Limits, r.Drained = a.cfg.Threads, a.limits, a.drained
 	if !a.good.IsZero() {
 		r.SampleAgeMS = max(now.Sub(a.good), 0).Milliseconds()
 	}
@@ -286,9 +304,16 @@ func (a *app) order(workers int, epoch uint64) error {
 func (a *app) bounds() (low, high int) {
 	low, high = a.cfg.Min, a.cfg.Max
 	if m := a.limits.Max; m > 0 {
-		high = min(high, m)
+		high = min(high, m*a.cfg.Threads)
 	}
 	return min(low, high), high
+}
+
+// drain takes the application out of service on this node, or back in, for everyone who asks the agent.
+func (a *app) drain(on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drained = on
 }
 
 // looked tells whether the first scan is over.

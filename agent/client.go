@@ -24,6 +24,8 @@ type ClientOptions struct {
 	URL string
 	// Token is the bearer token, empty for none.
 	Token string
+	// TLS is for https: who is trusted and what is shown; nil trusts the system's authorities and shows nothing.
+	TLS *TLS
 	// Timeout bounds one call from the dial to the last byte; 0 means 2 s.
 	Timeout time.Duration
 }
@@ -57,6 +59,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 	// No proxy from the environment: an agent is reached directly. No connection is kept, so that none is found dead.
 	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: 16 << 10}
+	secure, err := o.TLS.client()
+	if err != nil {
+		return nil, err
+	}
+	transport.TLSClientConfig = secure
 	base := strings.TrimSuffix(o.URL, "/")
 	if path, ok := strings.CutPrefix(o.URL, "unix:"); ok {
 		if !filepath.IsAbs(path) {
@@ -94,16 +101,26 @@ func (c *Client) Report(ctx context.Context) (Report, error) {
 // SetTarget orders workers for app. It may be repeated with the same result; a *StatusError with code 409 says that someone
 // with a newer epoch gives the orders now.
 func (c *Client) SetTarget(ctx context.Context, app string, workers int, epoch uint64) (AppReport, error) {
+	return c.put(ctx, app, "target", Order{Workers: &workers, Epoch: &epoch})
+}
+
+// SetDrain takes app out of service on the agent's node, or puts it back.
+func (c *Client) SetDrain(ctx context.Context, app string, drain bool) (AppReport, error) {
+	return c.put(ctx, app, "drain", DrainOrder{Drain: &drain})
+}
+
+// put sends an order for one application.
+func (c *Client) put(ctx context.Context, app, what string, order any) (AppReport, error) {
 	if !validName(app) {
-		return AppReport{}, fmt.Errorf("set a target: %.80q is not an application's name", app)
+		return AppReport{}, fmt.Errorf("set a %s: %.80q is not an application's name", what, app)
 	}
-	body, err := json.Marshal(Order{Workers: &workers, Epoch: &epoch})
+	body, err := json.Marshal(order)
 	if err != nil {
-		return AppReport{}, fmt.Errorf("encode the target of %s: %w", app, err)
+		return AppReport{}, fmt.Errorf("encode the %s of %s: %w", what, app, err)
 	}
 	var r AppReport
-	if err := c.do(ctx, http.MethodPut, "/v1/apps/"+app+"/target", body, &r); err != nil {
-		return AppReport{}, fmt.Errorf("set the target of %s: %w", app, err)
+	if err := c.do(ctx, http.MethodPut, "/v1/apps/"+app+"/"+what, body, &r); err != nil {
+		return AppReport{}, fmt.Errorf("set the %s of %s: %w", what, app, err)
 	}
 	if err := r.Validate(); err != nil {
 		return AppReport{}, fmt.Errorf("check the answer about %s: %w", app, err)

@@ -36,6 +36,7 @@ func staleOrder(format string, args ...any) error {
 //
 //	GET  /v1/report               Report
 //	PUT  /v1/apps/NAME/target     Order -> AppReport; 400 bad order, 404 unknown application, 409 older epoch, 413 too long
+//	PUT  /v1/apps/NAME/drain      DrainOrder -> AppReport; 400, 404, 413
 //	GET  /metrics                 Prometheus text format
 //	GET  /healthz                 200 while the process answers
 //	GET  /readyz                  200 once every application was looked at, 503 before
@@ -58,6 +59,7 @@ func (a *Agent) Handler() http.Handler {
 	}
 	handle("/v1/report", http.MethodGet, a.guarded(a.getReport))
 	handle("/v1/apps/{name}/target", http.MethodPut, a.guarded(a.putTarget))
+	handle("/v1/apps/{name}/drain", http.MethodPut, a.guarded(a.putDrain))
 	handle("/metrics", http.MethodGet, a.guarded(a.getMetrics))
 	handle("/healthz", http.MethodGet, func(w http.ResponseWriter, _ *http.Request) error { return writeText(w, "ok\n") })
 	handle("/readyz", http.MethodGet, a.getReady)
@@ -89,43 +91,65 @@ func (a *Agent) getReport(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (a *Agent) putTarget(w http.ResponseWriter, r *http.Request) error {
-	app := a.byName[r.PathValue("name")]
-	if app == nil {
-		return &apiError{http.StatusNotFound, fmt.Sprintf("there is no application %.80q on this node", r.PathValue("name"))}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOrder))
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
-		return &apiError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the order is longer than %d bytes", maxOrder)}
-	}
-	if err != nil {
-		return badOrder("the order cannot be read: %v", err)
-	}
-	order, err := parseOrder(body)
+	var o Order
+	app, err := a.ordered(w, r, &o, `{"workers":N,"epoch":E}`)
 	if err != nil {
 		return err
 	}
-	if err := app.order(*order.Workers, *order.Epoch); err != nil {
+	if o.Workers == nil || o.Epoch == nil {
+		return badOrder("the order needs both workers and epoch")
+	}
+	if err := app.order(*o.Workers, *o.Epoch); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, app.report(time.Now()))
 }
 
-// parseOrder is strict: one JSON object, both fields, no others.
-func parseOrder(body []byte) (Order, error) {
-	var o Order
+func (a *Agent) putDrain(w http.ResponseWriter, r *http.Request) error {
+	var o DrainOrder
+	app, err := a.ordered(w, r, &o, `{"drain":true} or {"drain":false}`)
+	if err != nil {
+		return err
+	}
+	if o.Drain == nil {
+		return badOrder("the order needs drain")
+	}
+	if err := a.drains.set(app.cfg.Name, *o.Drain); err != nil {
+		return err
+	}
+	app.drain(*o.Drain)
+	a.opt.Log.Info("an application was told to drain, or to serve again", "app", app.cfg.Name, "drain", *o.Drain)
+	return writeJSON(w, http.StatusOK, app.report(time.Now()))
+}
+
+// ordered finds the application of an order and decodes its body.
+func (a *Agent) ordered(w http.ResponseWriter, r *http.Request, order any, form string) (*app, error) {
+	app := a.byName[r.PathValue("name")]
+	if app == nil {
+		return nil, &apiError{http.StatusNotFound, fmt.Sprintf("there is no application %.80q on this node", r.PathValue("name"))}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOrder))
+	var tooLong *http.MaxBytesError
+	if errors.As(err, &tooLong) {
+		return nil, &apiError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the order is longer than %d bytes", maxOrder)}
+	}
+	if err != nil {
+		return nil, badOrder("the order cannot be read: %v", err)
+	}
+	return app, parseOrder(body, order, form)
+}
+
+// parseOrder is strict: one JSON object, no fields but those of order.
+func parseOrder(body []byte, order any, form string) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&o); err != nil {
-		return Order{}, badOrder("the order is not the JSON object {\"workers\":N,\"epoch\":E}: %v", err)
+	if err := dec.Decode(order); err != nil {
+		return badOrder("the order is not the JSON object %s: %v", form, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return Order{}, badOrder("the order has something after the JSON object")
+		return badOrder("the order has something after the JSON object")
 	}
-	if o.Workers == nil || o.Epoch == nil {
-		return Order{}, badOrder("the order needs both workers and epoch")
-	}
-	return o, nil
+	return nil
 }
 
 func (a *Agent) getMetrics(w http.ResponseWriter, _ *http.Request) error {

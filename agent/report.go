@@ -50,14 +50,18 @@ type AppReport struct {
 	// Problem is a sentence for a person: why something is not known, or what the agent could not do.
 	Problem string `json:"problem,omitempty"`
 
-	// Total = Ready + Starting + Draining worker processes: those that can serve, those that still load the application,
+	// Total = Ready + Starting + Draining workers, each of which serves one request at a time: Threads of them in a process.
+	// They are those that can serve, those that still load the application,
 	// and those that were told to leave and finish what they have begun.
 	Total    int `json:"total"`
 	Ready    int `json:"ready"`
 	Starting int `json:"starting"`
 	Draining int `json:"draining"`
-	// Busy is the number of requests in progress at the last scan, in draining workers too; with threads it may exceed
-	// Total. BusyMean and BusyMax are over the scans of the last second.
+	// Threads is the configured number of workers in one process; orders are rounded up to whole processes. Processes are
+	// those seen; where the server itself decides how many there are (Limits.Ceiling), Ready counts those it may have.
+	Threads   int `json:"threads"`
+	Processes int `json:"processes"`
+	// Busy is the number of requests in progress at the last scan, in draining workers too. BusyMean and BusyMax are over the scans of the last second.
 	Busy     int     `json:"busy"`
 	BusyMean float64 `json:"busy_mean"`
 	BusyMax  int     `json:"busy_max"`
@@ -77,6 +81,9 @@ type AppReport struct {
 	Target  int    `json:"target"`
 	Ordered bool   `json:"ordered"`
 	Epoch   uint64 `json:"epoch"`
+	// Limits is what the server can do. Drained: a person has taken the application out of service on this node.
+	Limits  adapter.Limits `json:"limits"`
+	Drained bool           `json:"drained"`
 	// Min and Max are the limits of Target, in workers: the configured ones, narrowed to what the server can do.
 	Min int `json:"min"`
 	Max int `json:"max"`
@@ -95,6 +102,12 @@ type Order struct {
 	Workers *int `json:"workers"`
 	// Epoch orders the senders: one that is older (smaller) than the last one accepted is refused.
 	Epoch *uint64 `json:"epoch"`
+}
+
+// DrainOrder is the body of PUT /v1/apps/NAME/drain. The field is required.
+type DrainOrder struct {
+	// Drain takes the application out of service on this node; false puts it back.
+	Drain *bool `json:"drain"`
 }
 
 // maxCount is the largest count that a report may hold; anything above is not a number of workers or requests.
@@ -145,7 +158,8 @@ func (r AppReport) Validate() error {
 		n    int
 	}{
 		{"total", r.Total}, {"ready", r.Ready}, {"starting", r.Starting}, {"draining", r.Draining}, {"busy", r.Busy},
-		{"busy_max", r.BusyMax}, {"queued", r.Queued}, {"queue_limit", r.QueueLimit}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
+		{"busy_max", r.BusyMax}, {"queued", r.Queued}, {"queue_limit", r.QueueLimit},
+		{"threads", r.Threads}, {"processes", r.Processes}, {"limits.max", r.Limits.Max}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
 	} {
 		if c.n < 0 || c.n > maxCount {
 			return fmt.Errorf("%s is %d, allowed are 0 to %d", c.what, c.n, maxCount)

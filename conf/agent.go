@@ -8,6 +8,10 @@ type Agent struct {
 	Token              Secret
 	// Scan is the distance of two scans of the marks.
 	Scan time.Duration
+	// StateDir is where the agent remembers what a person told it; "" for nowhere.
+	StateDir string
+	// TLS is nil for HTTP.
+	TLS  *TLS
 	Apps []AgentApp
 }
 
@@ -25,8 +29,12 @@ func LoadAgent(file string) (*Agent, error) {
 		Token:  s.token("token_file", raw.TokenFile),
 		Scan:   s.duration("scan", raw.Scan, 100*time.Millisecond, 20*time.Millisecond, time.Second),
 	}
-	if a.Token == "" && raw.TokenFile == "" && !loopback(a.Listen) {
-		s.fail("listen", a.Listen, "a loopback address or a unix socket, as long as there is no token_file")
+	a.TLS = s.serverTLS("tls", raw.TLS)
+	if raw.StateDir != "" {
+		a.StateDir = s.path("state_dir", raw.StateDir, "")
+	}
+	if a.Token == "" && raw.TokenFile == "" && (a.TLS == nil || a.TLS.CA == "") && !loopback(a.Listen) {
+		s.fail("listen", a.Listen, "a loopback address or a unix socket, as long as there is no token_file and no tls.client_ca")
 	}
 	if len(raw.Apps) == 0 {
 		s.fail("apps", "", "at least one app")

@@ -6,10 +6,19 @@ import "strconv"
 type AgentApp struct {
 	Name     string
 	Min, Max int
+	// Threads is the number of requests that one worker process serves at once; Min and Max count workers, not processes.
+	Threads int
+	// Check is where HAProxy's agent-check is answered; "" for nowhere.
+	Check string
 	// Marks is the folder of the request marks.
 	Marks string
 	// Exactly one of these is not nil: the server that runs the app.
 	Gunicorn *AgentGunicorn
+}
+
+// Processes are Min and Max in worker processes: as many as hold Min, and no more than fit into Max.
+func (a AgentApp) Processes() (least, most int) {
+	return (a.Min + a.Threads - 1) / a.Threads, max(1, a.Max/a.Threads)
 }
 
 // AgentGunicorn is a gunicorn master (20.1 and later).
@@ -20,6 +29,11 @@ func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) 
 	s.unique(seen, "app name", key+".name", raw.Name)
 	app.Marks = s.path(key+".marks", raw.Marks, "")
 	s.unique(seen, "marks folder", key+".marks", raw.Marks)
+	app.Threads = s.int(key+".threads", raw.Threads, 1, 1, 1024)
+	if raw.Check != "" {
+		app.Check = s.hostPort(key+".agent_check", raw.Check, false)
+		s.unique(seen, "agent_check address", key+".agent_check", raw.Check)
+	}
 	s.agentServer(key, raw, &app, seen)
 	s.agentWorkers(key+".workers", raw.Workers, &app)
 	return app
@@ -45,4 +59,7 @@ func (s *source) agentWorkers(key string, w *rawWorkers, app *AgentApp) {
 	}
 	app.Min = s.int(key+".min", w.Min, 1, 1, maxCount)
 	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), app.Min, maxCount)
+	if app.Max < app.Threads {
+		s.fail(key+".max", strconv.Itoa(app.Max), "at least %d, the workers in one process (threads)", app.Threads)
+	}
 }

@@ -132,7 +132,7 @@ func (s *source) server(key string, raw *rawServer, app *rawApp, appKey string, 
 	}
 	sp.MinWorkers = s.int(key+".workers.min", w.Min, 1, 1, maxCount)
 	sp.MaxWorkers = s.int(key+".workers.max", w.Max, max(sp.MinWorkers, 4), sp.MinWorkers, maxCount)
-	sp.ParkedWorkers = s.int(key+".workers.parked", w.Parked, 1, 1, sp.MaxWorkers)
+	sp.ParkedWorkers = s.int(key+".workers.parked", w.Parked, 1, 0, sp.MaxWorkers)
 	srv.MinWorkers, srv.MaxWorkers, srv.ParkedWorkers = sp.MinWorkers, sp.MaxWorkers, sp.ParkedWorkers
 	return srv, sp
 }

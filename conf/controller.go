@@ -57,7 +57,13 @@ type Node struct {
 	Name, URL string
 	Token     Secret
 	Timeout   time.Duration
+	// TLS is for an https URL, nil without the section.
+	TLS *TLS
 }
+
+// TLS names PEM files: of a node agent (Cert and Key, and CA for the certificates of those who may call), or of the
+// controller (CA for the agent's certificate, Cert and Key to show); "" for what is not given.
+type TLS struct{ Cert, Key, CA string }
 
 // App is one app: its policy for the core and its addresses for everyone else.
 type App struct {
@@ -181,6 +187,7 @@ func (s *source) controller(raw *rawController) *Controller {
 			Token:   s.token(key+".token_file", n.TokenFile),
 			Timeout: s.duration(key+".timeout", n.Timeout, time.Second, 50*time.Millisecond, 30*time.Second),
 		}
+		node.TLS = s.clientTLS(key+".tls", n.TLS, n.URL)
 		if nodes[n.Name] {
 			s.fail(key+".name", n.Name, "a name that no other node has")
 		}

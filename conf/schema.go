@@ -64,6 +64,14 @@ type rawNode struct {
 	URL       string `yaml:"url"`
 	TokenFile string `yaml:"token_file"`
 	Timeout   string `yaml:"timeout"`
+
+	TLS *rawClientTLS `yaml:"tls"`
+}
+
+type rawClientTLS struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
 }
 
 type rawApp struct {
@@ -97,6 +105,7 @@ type rawApp struct {
 	Weight        *int         `yaml:"weight"`
 	Ramp          []int        `yaml:"ramp"`
 	DrainDeadline string       `yaml:"drain_deadline"`
+	Weights       string       `yaml:"weights"`
 	DrainThen     string       `yaml:"drain_then"`
 	MaxConn       *rawMaxConn  `yaml:"maxconn"`
 	Readdress     bool         `yaml:"readdress"`
@@ -223,11 +232,22 @@ type rawAgent struct {
 	Listen    string        `yaml:"listen"`
 	TokenFile string        `yaml:"token_file"`
 	Scan      string        `yaml:"scan"`
+	StateDir  string        `yaml:"state_dir"`
 	Apps      []rawAgentApp `yaml:"apps"`
+
+	TLS *rawServerTLS `yaml:"tls"`
+}
+
+type rawServerTLS struct {
+	Cert     string `yaml:"cert"`
+	Key      string `yaml:"key"`
+	ClientCA string `yaml:"client_ca"`
 }
 
 type rawAgentApp struct {
 	Name     string       `yaml:"name"`
+	Threads  *int         `yaml:"threads"`
+	Check    string       `yaml:"agent_check"`
 	Marks    string       `yaml:"marks"`
 	Gunicorn *rawGunicorn `yaml:"gunicorn"`
 	Workers  *rawWorkers  `yaml:"workers"`

@@ -19,11 +19,12 @@ func (s *source) steered(key string, raw *rawApp, a *App) {
 	for _, k := range []struct {
 		name, value string
 		given       bool
-	}{{"drain_then", raw.DrainThen, raw.DrainThen != ""}, {"maxconn", "{...}", raw.MaxConn != nil}, {"readdress", "true", raw.Readdress}, {"dynamic", "{...}", raw.Dynamic != nil}} {
+	}{{"drain_then", raw.DrainThen, raw.DrainThen != ""}, {"maxconn", "{...}", raw.MaxConn != nil}, {"readdress", "true", raw.Readdress}, {"dynamic", "{...}", raw.Dynamic != nil}, {"weights", raw.Weights, raw.Weights != ""}} {
 		if k.given && !p.Proxied {
 			s.fail(key+"."+k.name, k.value, "nothing, as long as the app has no haproxy_backend")
 		}
 	}
+	p.WeightsElsewhere = s.oneOf(key+".weights", raw.Weights, "tidegate", "tidegate", "agent-check") == "agent-check"
 	if m := raw.MaxConn; m != nil {
 		p.MaxConnPerWorker = s.int(key+".maxconn.per_worker", m.PerWorker, 1, 1, maxPerWorker)
 		if !allManaged(p) {

@@ -99,6 +99,8 @@ type view struct {
 	fronts []front
 	// foreign: a human holds the server wherever it is known.
 	foreign bool
+	// narrow is p where the agent can do less than the policy asks for.
+	narrow ServerPolicy
 	// gone: it has left the policy, and is in HAProxy because tidegate added it.
 	gone bool
 	// stays: it is leaving, but nginx keeps it in this turn.
@@ -229,6 +231,7 @@ func (t *turn) meetServer(i int, sp *ServerPolicy) {
 	if was, known := t.m.Servers.at(i, sp.Name); known {
 		m.ServerMemory, v.met = *was, true
 	}
+	v.within()
 	v.fronts = t.fronts(i, v)
 	if i >= len(t.p.Servers) {
 		t.leftover(v)
@@ -244,6 +247,26 @@ func (t *turn) meetServer(i int, sp *ServerPolicy) {
 		v.answered()
 	}
 	v.m.Serve = v.m.Serve && !v.gone
+	if v.m.Serve && v.o.Pool.Drained && v.met {
+		t.unwant(v)
+		t.reason(CodeDrained, v.p.Name, nil, "%s is drained: a person on its node has taken the app out of service there", v.p.Name)
+	}
+}
+
+// within narrows the server's bounds to what its agent says it can do.
+func (v *view) within() {
+	pool := &v.o.Pool
+	if !v.p.Managed || !pool.Known || pool.Min <= min(v.p.MinWorkers, v.p.ParkedWorkers) && (pool.Max == 0 || pool.Max >= v.p.MaxWorkers) {
+		return
+	}
+	v.narrow = *v.p
+	p := &v.narrow
+	if pool.Max > 0 {
+		p.MaxWorkers = min(p.MaxWorkers, pool.Max)
+	}
+	p.MinWorkers = min(max(p.MinWorkers, pool.Min), p.MaxWorkers)
+	p.ParkedWorkers = min(max(p.ParkedWorkers, pool.Min), p.MaxWorkers)
+	v.p = p
 }
 
 // usualSteps is how many steps a server takes in a turn, at most, but for rare ones.
@@ -436,7 +459,7 @@ func (t *turn) unwant(v *view) {
 
 // candidate tells whether a server that is not wanted now can be brought in.
 func (t *turn) candidate(v *view) bool {
-	return v.met && !v.gone && !v.foreign && !v.m.Serve && !t.resting(v) && (!v.p.Managed || v.o.Pool.Known)
+	return v.met && !v.gone && !v.foreign && !v.o.Pool.Drained && !v.m.Serve && !t.resting(v) && (!v.p.Managed || v.o.Pool.Known)
 }
 
 // resting tells that a server failed its warm-up not long ago.

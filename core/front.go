@@ -57,7 +57,7 @@ func (t *turn) roomForFronts(servers int) {
 	n := servers * len(t.proxies.list)
 	t.space.fronts = slices.Grow(t.space.fronts[:0], n)[:n]
 	t.space.seen = t.space.seen[:0]
-	if len(t.o.Proxies) > 0 {
+	if len(t.o.Proxies) > 0 || t.p.WeightsElsewhere {
 		t.space.seen = slices.Grow(t.space.seen, n)
 	}
 }
@@ -74,8 +74,30 @@ func (t *turn) fronts(i int, v *view) []front {
 			out[k].o = &t.space.seen[len(t.space.seen)-1]
 			out[k].o.Known = out[k].o.Known && at.Known
 		}
+		if t.p.WeightsElsewhere {
+			t.unweigh(&out[k])
+		}
 	}
 	return out
+}
+
+// unweigh replaces a weight that the agent-check has set, which it does in maintenance too, by what it would be if tidegate's
+// orders were the only ones: 0 on a server that tidegate has parked, the ordered one elsewhere.
+func (t *turn) unweigh(f *front) {
+	if !f.o.Known || f.m.Phase == "" {
+		return
+	}
+	o := *f.o
+	switch {
+	case o.Admin != AdminMaint:
+		o.Weight = max(1, f.m.Weight)
+	case f.m.Phase.InService() || f.m.Phase == PhaseForeign:
+		o.Weight = max(1, o.Weight)
+	default:
+		o.Weight = 0
+	}
+	t.space.seen = append(t.space.seen, o)
+	f.o = &t.space.seen[len(t.space.seen)-1]
 }
 
 // life is what is remembered of the server on one of n instances. Where there is now one instance and there were several, or the
@@ -293,6 +315,11 @@ func (t *turn) inService(v *view, f *front, pr *proposal) {
 		m.Step = t.rampEnd()
 	}
 	t.setMaxConn(v, f, pr)
+	if t.p.WeightsElsewhere {
+		m.Step, m.Seen, m.Human = t.rampEnd(), true, false
+		m.to(PhaseServing, t.now)
+		return
+	}
 	switch {
 	case ps.Weight == m.Weight:
 		if m.Human {

@@ -260,7 +260,10 @@ func (t *turn) rampWeight(v *view, step int16) int {
 
 // setWorkers tells the agent the wanted number when it has another one.
 func (t *turn) setWorkers(v *view, pr *proposal) {
-	if !v.p.Managed || !v.o.Pool.Known || pr.next.Workers < 1 || v.o.Pool.Target == pr.next.Workers {
+	if !v.p.Managed || !v.o.Pool.Known || pr.next.Workers < 1 && v.p.ParkedWorkers > 0 {
+		return
+	}
+	if told := v.o.Pool.Ordered || v.o.Pool.Target > 0; told && v.o.Pool.Target == pr.next.Workers {
 		return
 	}
 	if t.lowers(v) && !t.lowered(v) {

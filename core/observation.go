@@ -144,8 +144,16 @@ type PoolObs struct {
 	BusyKnown bool `json:"busy_known"`
 	// Busy is the mean number of busy workers over the last second or so.
 	Busy float64 `json:"busy"`
-	// Target is what the agent was last told, 0 for never.
-	Target int `json:"target"`
+	// Target is what the agent was last told; 0 is never, unless Ordered says that it was told so.
+	Target  int  `json:"target"`
+	Ordered bool `json:"ordered,omitempty"`
+	// Min and Max are the targets that the agent takes, 0 (Max) for no bound that is known. Step is the number of workers that
+	// come and go together (the threads of a process), 0 or 1 for single ones.
+	Min  int `json:"min,omitempty"`
+	Max  int `json:"max,omitempty"`
+	Step int `json:"step,omitempty"`
+	// Drained: a person on the node has taken the app out of service there.
+	Drained bool `json:"drained,omitempty"`
 }
 
 // WarmState is how far the warm-up request of a server is.

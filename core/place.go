@@ -90,7 +90,7 @@ const ranks = 4
 
 func (t *turn) rank(v *view) int {
 	switch {
-	case !v.met || v.foreign || !v.p.Managed:
+	case !v.met || v.foreign || !v.p.Managed || v.o.Pool.Drained:
 		return ranks
 	case v.p.AlwaysUp && (v.m.Serve || t.candidate(v)):
 		return 0
@@ -104,19 +104,21 @@ func (t *turn) rank(v *view) int {
 	return ranks
 }
 
-// spread gives each server its minimum, then one worker at a time to the server that is filled least, in relation to its
-// maximum; where two are equal, to the one that has more workers now, so that few change.
+// spread gives each server its minimum, then one worker (or one process of several) at a time to the server that is filled
+// least, in relation to its maximum; where two are equal, to the one that has more workers now, so that few change.
 func (t *turn) spread(in []*view, workers int) {
 	counts := t.space.counts[:0]
 	for _, v := range in {
-		counts = append(counts, v.p.MinWorkers)
-		workers -= v.p.MinWorkers
+		n, step := v.p.MinWorkers, v.step()
+		n = min((n+step-1)/step*step, max(n, v.p.MaxWorkers))
+		counts = append(counts, n)
+		workers -= n
 	}
 	t.space.counts = counts
-	for ; workers > 0; workers-- {
+	for workers > 0 {
 		best := -1
 		for i, v := range in {
-			if counts[i] >= v.p.MaxWorkers {
+			if counts[i]+v.step() > v.p.MaxWorkers {
 				continue
 			}
 			if best < 0 || less(counts[i], v, counts[best], in[best]) {
@@ -126,12 +128,16 @@ func (t *turn) spread(in []*view, workers int) {
 		if best < 0 {
 			break
 		}
-		counts[best]++
+		counts[best] += in[best].step()
+		workers -= in[best].step()
 	}
 	for i, v := range in {
 		v.m.Workers = counts[i]
 	}
 }
+
+// step is the number of workers that come and go together.
+func (v *view) step() int { return max(1, v.o.Pool.Step) }
 
 func less(a int, va *view, b int, vb *view) bool {
 	// a/maxA < b/maxB without division.

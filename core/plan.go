@@ -104,6 +104,7 @@ const (
 	CodeDataBack    Code = "data_back"    // the hold is over
 	CodeForeign     Code = "foreign"      // a human holds the server
 	CodeForeignOver Code = "foreign_over" // the human let it go
+	CodeDrained     Code = "drained"      // a person on the node has taken the app out of service there
 	CodeRestored    Code = "restored"     // HAProxy lost its run-time state; the wanted state is applied again
 	CodeDrainLate   Code = "drain_late"   // a server still has requests at its drain deadline
 	CodeLimited     Code = "limited"      // the blast-radius limiter held a step back

@@ -56,6 +56,8 @@ type AppPolicy struct {
 	DrainThen DrainThen `json:"drain_then,omitempty"`
 	// MaxConnPerWorker makes HAProxy's maxconn of a server that many requests for each ready worker; 0 leaves maxconn alone.
 	MaxConnPerWorker int `json:"maxconn_per_worker,omitempty"`
+	// WeightsElsewhere: HAProxy's agent-check sets the weights. Only states are ordered then, and a weight says nothing.
+	WeightsElsewhere bool `json:"weights_elsewhere,omitempty"`
 	// Dynamic: servers that HAProxy lacks are added to it, and those added are deleted when they leave the policy.
 	Dynamic bool `json:"dynamic,omitempty"`
 	// StartDeadline ends the wait for all wanted workers of a starting server: with at least one ready it goes on.

@@ -52,6 +52,10 @@ type fakeServer struct {
 	maxconn    int
 	address    string
 	missing    bool
+	// pool is what the agent says beyond the counts.
+	pool PoolObs
+	// told: the agent has a target, which may be 0.
+	told bool
 }
 
 // fakeLB is one of several HAProxy instances.
@@ -151,7 +155,8 @@ func (w *world) observe() Observation {
 			o.Proxy.Current += f.current
 		}
 		if sp.Managed && f.agentOK {
-			so.Pool = PoolObs{Known: true, BusyKnown: !f.marksGone, Total: f.ready, Ready: f.ready, Busy: f.busy, Target: f.target}
+			so.Pool = f.pool
+			so.Pool.Known, so.Pool.BusyKnown, so.Pool.Total, so.Pool.Ready, so.Pool.Busy, so.Pool.Target, so.Pool.Ordered = true, !f.marksGone, f.ready, f.ready, f.busy, f.target, f.told
 		}
 		o.Servers = append(o.Servers, so)
 	}
@@ -188,7 +193,7 @@ func (w *world) turn() AppPlan {
 		switch {
 		case f.target > f.ready:
 			f.ready++
-		case f.target > 0 && f.target < f.ready:
+		case (f.target > 0 || f.told) && f.target < f.ready:
 			f.ready--
 		}
 	}
@@ -218,7 +223,10 @@ func (w *world) do(a Action) {
 	}
 	switch a.Kind {
 	case SetWorkers:
-		f.target = a.Value
+		if p := &f.pool; a.Value < p.Min || p.Max > 0 && a.Value > p.Max {
+			w.t.Errorf("%d workers were ordered of %s, whose agent takes %d to %d", a.Value, a.Server, p.Min, p.Max)
+		}
+		f.target, f.told = a.Value, true
 	case Warm:
 		f.warm = WarmRunning
 	case Enter:

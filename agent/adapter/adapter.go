@@ -103,6 +103,8 @@ type Workers struct {
 	Coming int
 	// Slots is how many requests each worker process serves at once, as the server itself says; 0 when it does not.
 	Slots int
+	// Ceiling is how many workers there may be now, where the server itself decides how many there are (Limits.Ceiling).
+	Ceiling int
 	// Changes counts the new masters and the reloads seen so far.
 	Changes uint64
 }
@@ -110,13 +112,13 @@ type Workers struct {
 // Limits is what a server can do with its number of worker processes.
 type Limits struct {
 	// Zero: it can do with no worker at all, and one comes when a request does or a target says so.
-	Zero bool
-	// Max is the most workers it can have until it is configured anew, 0 when there is no such bound.
-	Max int
+	Zero bool `json:"zero"`
+	// Max is the most processes it can have until it is configured anew, 0 when there is no such bound.
+	Max int `json:"max"`
 	// Ceiling: the target is only what there may be at most; the server itself decides how many there are.
-	Ceiling bool
+	Ceiling bool `json:"ceiling"`
 	// Costly: a change replaces all workers, so that it should be rare.
-	Costly bool
+	Costly bool `json:"costly"`
 }
 
 // Owner is an adapter with paths or addresses that no other application of the agent may use.

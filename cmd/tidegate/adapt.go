@@ -212,7 +212,8 @@ func (n nodeAdapter) Report(ctx context.Context) (control.NodeReport, error) {
 		out.Capacity += a.Max
 		out.Pools[name] = core.PoolObs{
 			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting,
-			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target,
+			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target, Ordered: a.Ordered,
+			Min: a.Min, Max: a.Max, Step: a.Threads, Drained: a.Drained,
 		}
 		if !a.WorkersKnown {
 			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))
@@ -345,7 +346,7 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 		s.Proxies = append(s.Proxies, control.Instance{Name: h.Name, Proxy: room.adapter()})
 	}
 	for _, n := range c.Nodes {
-		client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), Timeout: n.Timeout})
+		client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), TLS: agentTLS(n.TLS), Timeout: n.Timeout})
 		if err != nil {
 			return s, fmt.Errorf("node %s: %w", n.Name, err)
 		}

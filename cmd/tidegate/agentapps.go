@@ -10,7 +10,7 @@ import (
 
 // agentApp makes the adapters of one application.
 func agentApp(c conf.AgentApp) agent.App {
-	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Source: agentSource(c), Actuator: agentActuator(c)}
+	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check, Source: agentSource(c), Actuator: agentActuator(c)}
 }
 
 // agentSource is what counts busy workers.
@@ -20,10 +20,18 @@ func agentSource(c conf.AgentApp) adapter.Source {
 
 // agentActuator is what knows and changes the number of workers.
 func agentActuator(c conf.AgentApp) adapter.Actuator {
+	least, most := c.Processes()
 	switch {
 	case c.Gunicorn != nil:
-		return signals.NewGunicorn(c.Gunicorn.PIDFile, c.Min, c.Max)
+		return signals.NewGunicorn(c.Gunicorn.PIDFile, least, most)
 	default:
 		return nil
 	}
+}
+
+func agentTLS(c *conf.TLS) *agent.TLS {
+	if c == nil {
+		return nil
+	}
+	return &agent.TLS{Cert: c.Cert, Key: c.Key, CA: c.CA}
 }

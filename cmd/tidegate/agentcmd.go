@@ -13,7 +13,9 @@ import (
 )
 
 func agentCommand() *cobra.Command {
-	return daemonCommand("agent -c FILE", "Run the node agent: count busy workers, change worker counts", runAgent)
+	cmd := daemonCommand("agent -c FILE", "Run the node agent: count busy workers, change worker counts", runAgent)
+	cmd.AddCommand(drainCommands()...)
+	return cmd
 }
 
 // runAgent runs an agent, and another one in its place when the configuration has changed and is good. The new one knows no
@@ -90,7 +92,8 @@ func agentUntil(ctx context.Context, cfg *conf.Agent, next <-chan *conf.Agent, l
 }
 
 func newAgent(c *conf.Agent, log *slog.Logger) (*agent.Agent, error) {
-	o := agent.Options{Node: c.Node, Listen: c.Listen, Token: c.Token.Reveal(), Log: log, ScanEvery: c.Scan}
+	o := agent.Options{Node: c.Node, Listen: c.Listen, Token: c.Token.Reveal(), Log: log, ScanEvery: c.Scan,
+		TLS: agentTLS(c.TLS), StateDir: c.StateDir}
 	for _, app := range c.Apps {
 		o.Apps = append(o.Apps, agentApp(app))
 	}

@@ -367,7 +367,7 @@ func (l *liveCheck) controller(ctx context.Context, c *conf.Controller) {
 
 // node asks a node's agent for the apps that need it.
 func (l *liveCheck) node(ctx context.Context, n conf.Node, c *conf.Controller) {
-	client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), Timeout: n.Timeout})
+	client, err := agent.NewClient(agent.ClientOptions{URL: n.URL, Token: n.Token.Reveal(), TLS: agentTLS(n.TLS), Timeout: n.Timeout})
 	if err != nil {
 		l.missing("node %s: %v", n.Name, err)
 		return
