@@ -127,6 +127,9 @@ func (o Options) validate() error {
 	if len(o.Token) > 4096 || strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("the token has a space, a control character, a character beyond ASCII or more than 4096 characters")
 	}
+	if o.TLS != nil && strings.HasPrefix(o.Listen, "unix:") {
+		return fmt.Errorf("listen is %.120q, and TLS is for ADDRESS:PORT: a unix socket needs none", o.Listen)
+	}
 	if err := checkListen(o.Listen, o.Token != "" || o.TLS != nil && o.TLS.CA != ""); err != nil {
 		return err
 	}

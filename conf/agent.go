@@ -1,6 +1,9 @@
 package conf
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Agent is a complete, validated configuration of `tidegate agent`.
 type Agent struct {
@@ -30,6 +33,9 @@ func LoadAgent(file string) (*Agent, error) {
 		Scan:   s.duration("scan", raw.Scan, 100*time.Millisecond, 20*time.Millisecond, time.Second),
 	}
 	a.TLS = s.serverTLS("tls", raw.TLS)
+	if a.TLS != nil && strings.HasPrefix(a.Listen, "unix:") {
+		s.fail("listen", a.Listen, "an IP address and a port, as long as there is a section tls")
+	}
 	if raw.StateDir != "" {
 		a.StateDir = s.path("state_dir", raw.StateDir, "")
 	}
