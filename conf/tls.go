@@ -13,7 +13,7 @@ func (s *source) clientTLS(key string, raw *rawClientTLS, url string) *TLS {
 		return nil
 	}
 	if !strings.HasPrefix(url, "https://") {
-		s.fail(key, "", "no such section, as long as the url does not begin with https://")
+		s.fail(key, "{...}", "no such section, as long as the url does not begin with https://")
 	}
 	t := &TLS{CA: s.authorities(key+".ca", raw.CA)}
 	if raw.Cert != "" || raw.Key != "" {
