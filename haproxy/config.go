@@ -87,7 +87,7 @@ type ConfigServer struct {
 	Host string
 	Port int
 
-	Check, Disabled, Backup bool
+	Check, AgentCheck, Disabled, Backup bool
 	// Weight is 1 unless given. MaxConn 0 is no limit.
 	Weight, MaxConn int
 	Cookie          string

@@ -15,6 +15,7 @@ type serverDefaults struct {
 	words                   []string
 	weight, maxConn         int
 	check, disabled, backup bool
+	agentCheck              bool
 	cookie, track           string
 }
 
@@ -53,6 +54,10 @@ func (d *serverDefaults) add(opts []string) error {
 			d.check = true
 		case "no-check":
 			d.check = false
+		case "agent-check":
+			d.agentCheck = true
+		case "no-agent-check":
+			d.agentCheck = false
 		case "disabled":
 			d.disabled = true
 		case "enabled":
@@ -134,7 +139,7 @@ func (r *reader) server(addr string, opts []string) (ConfigServer, error) {
 	if err := d.add(opts); err != nil {
 		return ConfigServer{}, err
 	}
-	s := ConfigServer{Line: r.line, Check: d.check, Disabled: d.disabled, Backup: d.backup, Weight: d.weight, MaxConn: d.maxConn,
+	s := ConfigServer{Line: r.line, Check: d.check, AgentCheck: d.agentCheck, Disabled: d.disabled, Backup: d.backup, Weight: d.weight, MaxConn: d.maxConn,
 		Cookie: d.cookie, Track: d.track, Options: d.words}
 	for _, prefix := range []string{"unix@", "abns@", "ipv4@", "ipv6@", "tcp@", "tcp4@", "tcp6@", "quic4@", "quic6@", "rhttp@", "fd@", "sockpair@"} {
 		if rest, ok := strings.CutPrefix(addr, prefix); ok {

@@ -132,6 +132,9 @@ func (l *liveCheck) backend(c *conf.Controller, app conf.App) {
 			}
 		}
 	}
+	if b, ok := cfg.Backend(app.Backend); ok {
+		l.weightOwner(cfg, b, app)
+	}
 	alwaysUp := map[string]bool{}
 	for _, s := range app.Policy.Servers {
 		alwaysUp[s.Name] = s.AlwaysUp
@@ -150,6 +153,18 @@ func (l *liveCheck) backend(c *conf.Controller, app conf.App) {
 }
 
 // maxConnHint is a number that fits: that of a server with all its workers.
+// weightOwner looks whether the weights have exactly one owner: tidegate, or HAProxy's agent-check.
+func (l *liveCheck) weightOwner(cfg *haproxy.Config, b *haproxy.ConfigBackend, app conf.App) {
+	for _, srv := range b.Servers {
+		switch {
+		case app.Policy.WeightsElsewhere && !srv.AgentCheck:
+			l.missing("%s:%d: server %s has no agent-check, and the app %s has its weights from that (weights: agent-check); add \"agent-check agent-port PORT\" with the agent_check port of its node", cfg.Path, srv.Line, srv.Name, app.Policy.Name)
+		case !app.Policy.WeightsElsewhere && srv.AgentCheck:
+			l.warn("%s:%d: server %s has an agent-check, which changes the weight that tidegate sets if it answers with one; give the app %s \"weights: agent-check\", or take it off the line", cfg.Path, srv.Line, srv.Name, app.Policy.Name)
+		}
+	}
+}
+
 func maxConnHint(app conf.App) string {
 	most := 1
 	for _, s := range app.Policy.Servers {

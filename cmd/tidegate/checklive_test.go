@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/conf"
+	"github.com/tidegate/tidegate/core"
+	"github.com/tidegate/tidegate/haproxy"
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
@@ -116,6 +118,8 @@ func TestCheckLiveRefusesEachThingByItself(t *testing.T) {
 		"an operator's socket": {old: "level admin", new: "level operator",
 			file:   `MISSING  DIR/haproxy.cfg:2: the stats socket DIR/haproxy.sock has level operator, which refuses changes; add "level admin" to its line`,
 			noFile: `MISSING  set server shop/s1 weight 100: the stats socket unix:DIR/haproxy.sock refuses changes (Permission denied); its "stats socket" line in haproxy.cfg needs "level admin"`},
+		"an agent-check beside tidegate": {old: "server s2 127.0.0.1:10 disabled", new: "server s2 127.0.0.1:10 disabled agent-check agent-port 9102",
+			file: `warning  DIR/haproxy.cfg:14: server s2 has an agent-check, which changes the weight that tidegate sets if it answers with one; give the app shop "weights: agent-check", or take it off the line`},
 		"option persist": {old: "balance roundrobin", new: "balance roundrobin\n    option persist",
 			file: `MISSING  DIR/haproxy.cfg:12: backend shop has "option persist", which keeps sending sticky clients to servers in maintenance; put "no option persist" there`},
 		"a slot that is not disabled": {old: "s2 127.0.0.1:10 disabled", new: "s2 127.0.0.1:10",
@@ -158,5 +162,18 @@ func TestCheckLiveRefusesEachThingByItself(t *testing.T) {
 			}
 			only(c.file, withFile)
 		})
+	}
+}
+
+// An app whose weights are the agent-check's needs one on each server.
+func TestCheckLiveAsksForTheAgentCheck(t *testing.T) {
+	cfg := &haproxy.Config{Path: "haproxy.cfg", Backends: []haproxy.ConfigBackend{{Name: "shop", Servers: []haproxy.ConfigServer{
+		{Name: "s1", Line: 7, AgentCheck: true}, {Name: "s2", Line: 8}}}}}
+	var out strings.Builder
+	l := &liveCheck{out: &out}
+	app := conf.App{Backend: "shop", Policy: core.AppPolicy{Name: "shop", WeightsElsewhere: true}}
+	l.weightOwner(cfg, &cfg.Backends[0], app)
+	if got := out.String(); l.missed != 1 || !strings.Contains(got, "haproxy.cfg:8: server s2 has no agent-check") {
+		t.Errorf("%d missed: %s", l.missed, got)
 	}
 }
