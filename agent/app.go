@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -139,7 +140,9 @@ func (a *app) scan(now time.Time) {
 		if err == nil {
 			waiting = &w
 		}
-		fail(err)
+		if !errors.Is(err, adapter.ErrNoQueue) {
+			fail(err)
+		}
 	}
 	problem := strings.Join(problems, "; ")
 	a.publish(now, workersKnown, busyKnown, problem, workers, count, waiting)

@@ -2,6 +2,9 @@ package agentrig
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/agent"
@@ -32,6 +35,19 @@ func (s *Site) Counts(n int, slow string) {
 	if most != n {
 		s.T.Errorf("with %d requests at %d workers at most %d were busy, want %d", n+2, n, most, n)
 	}
+}
+
+// Times is how often a test goes up and down: TIDEGATE_TEST_CYCLES when that is set, as `make test-matrix` does.
+func Times(t *testing.T, usual int) int {
+	text := os.Getenv("TIDEGATE_TEST_CYCLES")
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("TIDEGATE_TEST_CYCLES is %q, a number above 0 is wanted", text)
+	}
+	return n
 }
 
 // Cycles goes from low to high workers and back, so many times, under rate requests a second to path, and checks that each
