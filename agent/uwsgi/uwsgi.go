@@ -18,8 +18,10 @@ type Server struct {
 	proc        proc.Reader
 	steer       steer
 
-	// last is the reading of the last Observe until Count has used it: one scan reads once.
-	last *reading
+	// last and lastErr are what the last Observe read until Count has used it (observed): one scan reads once.
+	last     *reading
+	lastErr  error
+	observed bool
 	// ids are the processes of the pids seen before.
 	ids map[int]proc.ID
 	// wasBusy are the processes that the last Count found busy.
@@ -91,12 +93,11 @@ func (s *Server) identify(pid int, seen map[int]proc.ID) (proc.ID, error) {
 
 // Observe reads the workers.
 func (s *Server) Observe(now time.Time) (adapter.Workers, error) {
-	s.last = nil
 	r, err := s.read()
+	s.last, s.lastErr, s.observed = r, err, true
 	if err != nil {
 		return adapter.Workers{}, err
 	}
-	s.last = r
 	w := adapter.Workers{Master: r.master, Starting: map[proc.ID]bool{}}
 	v := view{master: r.master}
 	s.draining = map[proc.ID]bool{}
@@ -128,13 +129,13 @@ func (s *Server) Observe(now time.Time) (adapter.Workers, error) {
 
 // Count sums the requests in progress, also of workers that are about to go.
 func (s *Server) Count(*adapter.Family) (adapter.Count, error) {
-	r := s.last
-	s.last = nil
-	if r == nil {
-		var err error
-		if r, err = s.read(); err != nil {
-			return adapter.Count{}, err
-		}
+	r, err := s.last, s.lastErr
+	if !s.observed {
+		r, err = s.read()
+	}
+	s.last, s.lastErr, s.observed = nil, nil, false
+	if err != nil {
+		return adapter.Count{}, err
 	}
 	c := adapter.Count{Trust: adapter.Exact, ByProc: map[proc.ID]adapter.Work{}}
 	busy := make(map[proc.ID]bool)
