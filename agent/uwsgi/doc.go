@@ -15,5 +15,5 @@
 // time) is lost; num becomes alive, and the next step is the retry.
 //
 // Invariants: num is never below 1, so that there is no debt of our making; the FIFO is opened, written once and closed;
-// an answer is at most 8 MB and comes within a second, or there is none.
+// an answer is at most 8 MB and comes within two seconds, or there is none.
 package uwsgi

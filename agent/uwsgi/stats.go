@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// patience bounds one reading.
-	patience = time.Second
+	// patience bounds one reading; the master answers between two other things.
+	patience = 2 * time.Second
 	// maxAnswer bounds an answer, in bytes: some 800 for each worker, and the variables of each request in progress.
 	maxAnswer = 8 << 20
 	// maxSlots bounds the workers that are believed.
@@ -29,7 +29,7 @@ type stats struct {
 // slot is one of the --processes; a slot that has never been used has id and pid 0.
 type slot struct {
 	PID int `json:"pid"`
-	// Accepting is 0 while a worker loads the application (--lazy-apps) and when it is about to go.
+	// Accepting is 0 from the fork until the worker accepts requests, while it loads the application (--lazy-apps).
 	Accepting int `json:"accepting"`
 	// Status is idle, busy, cheap, pause or sig and a number. A cheap one with a pid finishes what it has begun.
 	Status string `json:"status"`
@@ -43,8 +43,11 @@ type slot struct {
 // alive tells whether the slot counts for the master: it has a process that was not told to leave.
 func (s slot) alive() bool { return s.PID > 0 && s.Status != "cheap" }
 
-// busy is the number of requests in progress.
+// busy is the number of requests in progress. A worker that has just been forked still has its predecessor's.
 func (s slot) busy() (n int) {
+	if s.PID == 0 || s.Accepting == 0 {
+		return 0
+	}
 	for _, c := range s.Cores {
 		if c.InRequest > 0 {
 			n++

@@ -147,8 +147,12 @@ func (s *steer) next(now time.Time, goal int) int {
 	low := max(s.min, 1)
 	goal = min(max(goal, low), s.max)
 	if goal > s.num {
+		most := s.max - s.num - s.doubtUp
+		if s.max >= len(s.respawns) {
+			most = s.max - s.num // the master itself lets it come to no more than that
+		}
 		// What waits to leave is taken back first; a "+" without a free slot is lost.
-		return max(min(goal-s.num, s.max-s.num-s.doubtUp, s.alive-s.num+s.free, maxStep), 0)
+		return max(min(goal-s.num, most, s.alive-s.num+s.free, maxStep), 0)
 	}
 	return -max(min(s.num-goal, s.num-low-s.doubtDown, maxStep), 0)
 }

@@ -111,7 +111,7 @@ func (s *Server) Observe(now time.Time) (adapter.Workers, error) {
 		if slot.alive() {
 			v.alive++
 			v.idle = v.idle || slot.busy() == 0
-			if slot.Accepting == 0 && slot.busy() == 0 {
+			if slot.Accepting == 0 {
 				w.Starting[id] = true
 			}
 		} else if slot.PID > 0 {
@@ -137,6 +137,10 @@ func (s *Server) Count(*adapter.Family) (adapter.Count, error) {
 	if err != nil {
 		return adapter.Count{}, err
 	}
+	return s.tally(r), nil
+}
+
+func (s *Server) tally(r *reading) adapter.Count {
 	c := adapter.Count{Trust: adapter.Exact, ByProc: map[proc.ID]adapter.Work{}}
 	busy := make(map[proc.ID]bool)
 	for i, slot := range r.slots {
@@ -144,7 +148,7 @@ func (s *Server) Count(*adapter.Family) (adapter.Count, error) {
 		if n == 0 || id == (proc.ID{}) {
 			continue
 		}
-		// A killed worker is a zombie, and busy, until the master's next cycle.
+		// A killed worker is a zombie, and busy, until the master's next cycle (or until it has answered us).
 		if s.wasBusy[id] && !s.proc.Alive(id) {
 			continue
 		}
@@ -153,7 +157,7 @@ func (s *Server) Count(*adapter.Family) (adapter.Count, error) {
 		c.Busy += n
 	}
 	s.wasBusy = busy
-	return c, nil
+	return c
 }
 
 // Steer writes at most one batch of orders.
