@@ -121,6 +121,21 @@ func TestCountsByMarks(t *testing.T) {
 	s.Counts(3, "/stream?ms=300")
 }
 
+// exit in a request is an error like others to Puma's threads: the worker lives on.
+func TestMarksOfThreads(t *testing.T) {
+	s := newSite(t, 2, 3, "queue_requests false")
+	s.marked()
+	s.run()
+	s.Settled(2)
+	for _, path := range []string{"/?ms=1500", "/stream?ms=300"} {
+		end := s.Begin(5, path)
+		s.Wait("5 busy", busy(5))
+		end()
+		s.Wait("0 busy", busy(0))
+	}
+	s.Marks(s.Rig.Path("marks"), 2, "/?ms=8000", true)
+}
+
 func TestCycles(t *testing.T) {
 	s := newSite(t, 2, 1)
 	s.marked()

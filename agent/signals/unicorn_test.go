@@ -75,6 +75,26 @@ func TestUnicornCounts(t *testing.T) {
 	s.Wait("0 busy", func(r agent.AppReport) bool { return r.BusyKnown && r.Busy == 0 })
 }
 
+func TestUnicornMarks(t *testing.T) {
+	s := newUnicorn(t, 2, nil)
+	s.Settled(2)
+	s.Marks(s.marks, 2, "/?ms=8000", true)
+}
+
+// Where marks cannot be made every request is answered all the same.
+func TestUnicornWithoutAPlaceForMarks(t *testing.T) {
+	s := newUnicorn(t, 1, []string{"MARKS=/proc/no/such"})
+	for _, path := range []string{"/", "/stream", "/status?code=404"} {
+		if code := s.Post(path); code != 200 && code != 404 {
+			t.Errorf("%s answers %d without marks", path, code)
+		}
+	}
+	r := s.Wait("the problem", func(r agent.AppReport) bool { return r.WorkersKnown && r.Problem != "" })
+	if r.Known || r.BusyKnown || r.Total != 1 {
+		t.Errorf("without marks: %+v", r)
+	}
+}
+
 func TestUnicornCycles(t *testing.T) {
 	s := newUnicorn(t, 2, nil)
 	s.Settled(2)

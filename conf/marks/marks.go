@@ -9,3 +9,11 @@ var WSGI string
 
 // WSGIFile is the file name under which Python finds the module.
 const WSGIFile = "tidegate_marks.py"
+
+// Rack is the middleware for Ruby applications, a class named TidegateMarks (Rack 1.4 and later; tested with Ruby 3.1, Rack 2.2).
+//
+//go:embed rack/tidegate_marks.rb
+var Rack string
+
+// RackFile is the file name under which Ruby finds the class.
+const RackFile = "tidegate_marks.rb"
