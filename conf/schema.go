@@ -230,9 +230,27 @@ type rawAgentApp struct {
 	Name     string       `yaml:"name"`
 	Marks    string       `yaml:"marks"`
 	Gunicorn *rawGunicorn `yaml:"gunicorn"`
+	Unicorn  *rawUnicorn  `yaml:"unicorn"`
+	Puma     *rawPuma     `yaml:"puma"`
+	UWSGI    *rawUWSGI    `yaml:"uwsgi"`
 	Workers  *rawWorkers  `yaml:"workers"`
 }
 
 type rawGunicorn struct {
 	PIDFile string `yaml:"pid_file"`
+}
+
+type rawUnicorn struct {
+	PIDFile string `yaml:"pid_file"`
+}
+
+type rawPuma struct {
+	PIDFile   string `yaml:"pid_file"`
+	Control   string `yaml:"control"`
+	TokenFile string `yaml:"token_file"`
+}
+
+type rawUWSGI struct {
+	Stats string `yaml:"stats"`
+	FIFO  string `yaml:"fifo"`
 }

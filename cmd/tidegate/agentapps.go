@@ -4,17 +4,23 @@ import (
 	"github.com/tidegate/tidegate/agent"
 	"github.com/tidegate/tidegate/agent/adapter"
 	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/puma"
 	"github.com/tidegate/tidegate/agent/signals"
+	"github.com/tidegate/tidegate/agent/uwsgi"
 	"github.com/tidegate/tidegate/conf"
 )
 
 // agentApp makes the adapters of one application.
 func agentApp(c conf.AgentApp) agent.App {
-	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Source: agentSource(c), Actuator: agentActuator(c)}
+	actuator := agentActuator(c)
+	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Source: agentSource(c, actuator), Actuator: actuator}
 }
 
-// agentSource is what counts busy workers.
-func agentSource(c conf.AgentApp) adapter.Source {
+// agentSource is what counts busy workers: the marks where there are any, or else the server itself.
+func agentSource(c conf.AgentApp, actuator adapter.Actuator) adapter.Source {
+	if own, ok := actuator.(adapter.Source); ok && c.Marks == "" {
+		return own
+	}
 	return filemarks.New(c.Marks)
 }
 
@@ -23,6 +29,12 @@ func agentActuator(c conf.AgentApp) adapter.Actuator {
 	switch {
 	case c.Gunicorn != nil:
 		return signals.NewGunicorn(c.Gunicorn.PIDFile, c.Min, c.Max)
+	case c.Unicorn != nil:
+		return signals.NewUnicorn(c.Unicorn.PIDFile, c.Min, c.Max)
+	case c.Puma != nil:
+		return puma.New(puma.Options{PIDFile: c.Puma.PIDFile, Control: c.Puma.Control, Token: c.Puma.Token.Reveal(), Min: c.Min, Max: c.Max})
+	case c.UWSGI != nil:
+		return uwsgi.New(c.UWSGI.Stats, c.UWSGI.FIFO, c.Min, c.Max)
 	default:
 		return nil
 	}

@@ -18,3 +18,11 @@ var PHP string
 
 // PHPFile is the file name of PHP.
 const PHPFile = "tidegate_marks.php"
+
+// Rack is the middleware for Ruby applications, a class named TidegateMarks (Rack 1.4 and later; tested with Ruby 3.1, Rack 2.2).
+//
+//go:embed rack/tidegate_marks.rb
+var Rack string
+
+// RackFile is the file name under which Ruby finds the class.
+const RackFile = "tidegate_marks.rb"
