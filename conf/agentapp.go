@@ -13,14 +13,17 @@ type AgentApp struct {
 	// Marks is the folder of the request marks; empty where the server's own report is to be taken.
 	Marks string
 	// Exactly one of these is not nil: the server that runs the app.
-	Gunicorn *AgentGunicorn
-	Unicorn  *AgentUnicorn
-	Puma     *AgentPuma
-	UWSGI    *AgentUWSGI
+	Gunicorn  *AgentGunicorn
+	Unicorn   *AgentUnicorn
+	Puma      *AgentPuma
+	UWSGI     *AgentUWSGI
+	PHPFPM    *AgentPHPFPM
+	Passenger *AgentPassenger
 }
 
-// AgentGunicorn is a gunicorn master (20.1 and later).
-type AgentGunicorn struct{ PIDFile string }
+// AgentGunicorn is a gunicorn master: PIDFile is steered by signals (20.1 and later), Control is its control socket (25.1
+// and later). One of them is empty.
+type AgentGunicorn struct{ PIDFile, Control string }
 
 // AgentUnicorn is a Unicorn master.
 type AgentUnicorn struct{ PIDFile string }
@@ -51,9 +54,7 @@ type agentServer struct {
 var agentServers = []agentServer{
 	{name: "gunicorn", least: 1,
 		given: func(r *rawAgentApp) bool { return r.Gunicorn != nil },
-		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
-			app.Gunicorn = &AgentGunicorn{PIDFile: s.ownPath("pid file", key+".pid_file", raw.Gunicorn.PIDFile, seen)}
-		}},
+		read:  (*source).agentGunicorn},
 	{name: "unicorn", least: 0,
 		given: func(r *rawAgentApp) bool { return r.Unicorn != nil },
 		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
@@ -71,6 +72,14 @@ var agentServers = []agentServer{
 				FIFO: s.ownPath("FIFO", key+".fifo", raw.UWSGI.FIFO, seen)}
 			s.unique(seen, "stats socket", key+".stats", raw.UWSGI.Stats)
 		}},
+	{name: "php_fpm", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.PHPFPM != nil },
+		counts: func(*rawAgentApp) bool { return true },
+		read:   (*source).agentPHPFPM},
+	{name: "passenger", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.Passenger != nil },
+		counts: func(*rawAgentApp) bool { return true },
+		read:   (*source).agentPassenger},
 }
 
 func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) AgentApp {

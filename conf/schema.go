@@ -227,17 +227,34 @@ type rawAgent struct {
 }
 
 type rawAgentApp struct {
-	Name     string       `yaml:"name"`
-	Marks    string       `yaml:"marks"`
-	Gunicorn *rawGunicorn `yaml:"gunicorn"`
-	Unicorn  *rawUnicorn  `yaml:"unicorn"`
-	Puma     *rawPuma     `yaml:"puma"`
-	UWSGI    *rawUWSGI    `yaml:"uwsgi"`
-	Workers  *rawWorkers  `yaml:"workers"`
+	Name      string        `yaml:"name"`
+	Marks     string        `yaml:"marks"`
+	Gunicorn  *rawGunicorn  `yaml:"gunicorn"`
+	Unicorn   *rawUnicorn   `yaml:"unicorn"`
+	Puma      *rawPuma      `yaml:"puma"`
+	UWSGI     *rawUWSGI     `yaml:"uwsgi"`
+	PHPFPM    *rawPHPFPM    `yaml:"php_fpm"`
+	Passenger *rawPassenger `yaml:"passenger"`
+	Workers   *rawWorkers   `yaml:"workers"`
 }
 
 type rawGunicorn struct {
 	PIDFile string `yaml:"pid_file"`
+	Control string `yaml:"control"`
+}
+
+type rawPHPFPM struct {
+	PIDFile     string `yaml:"pid_file"`
+	Pool        string `yaml:"pool"`
+	Status      string `yaml:"status"`
+	StatusPath  string `yaml:"status_path"`
+	CeilingFile string `yaml:"ceiling_file"`
+	MinDistance string `yaml:"min_distance"`
+}
+
+type rawPassenger struct {
+	Registry string `yaml:"registry"`
+	App      string `yaml:"app"`
 }
 
 type rawUnicorn struct {

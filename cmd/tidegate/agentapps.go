@@ -4,6 +4,9 @@ import (
 	"github.com/tidegate/tidegate/agent"
 	"github.com/tidegate/tidegate/agent/adapter"
 	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/gunicorn"
+	"github.com/tidegate/tidegate/agent/passenger"
+	"github.com/tidegate/tidegate/agent/phpfpm"
 	"github.com/tidegate/tidegate/agent/puma"
 	"github.com/tidegate/tidegate/agent/signals"
 	"github.com/tidegate/tidegate/agent/uwsgi"
@@ -21,12 +24,17 @@ func agentSource(c conf.AgentApp, actuator adapter.Actuator) adapter.Source {
 	if own, ok := actuator.(adapter.Source); ok && c.Marks == "" {
 		return own
 	}
+	if c.PHPFPM != nil {
+		return phpfpm.WithMarks(filemarks.New(c.Marks))
+	}
 	return filemarks.New(c.Marks)
 }
 
 // agentActuator is what knows and changes the number of workers.
 func agentActuator(c conf.AgentApp) adapter.Actuator {
 	switch {
+	case c.Gunicorn != nil && c.Gunicorn.Control != "":
+		return gunicorn.New(c.Gunicorn.Control, c.Min, c.Max)
 	case c.Gunicorn != nil:
 		return signals.NewGunicorn(c.Gunicorn.PIDFile, c.Min, c.Max)
 	case c.Unicorn != nil:
@@ -35,6 +43,12 @@ func agentActuator(c conf.AgentApp) adapter.Actuator {
 		return puma.New(puma.Options{PIDFile: c.Puma.PIDFile, Control: c.Puma.Control, Token: c.Puma.Token.Reveal(), Min: c.Min, Max: c.Max})
 	case c.UWSGI != nil:
 		return uwsgi.New(c.UWSGI.Stats, c.UWSGI.FIFO, c.Min, c.Max)
+	case c.PHPFPM != nil:
+		f := c.PHPFPM
+		return phpfpm.New(phpfpm.Options{PIDFile: f.PIDFile, Pool: f.Pool, Status: f.Status, StatusPath: f.StatusPath,
+			CeilingFile: f.CeilingFile, MinDistance: f.MinDistance})
+	case c.Passenger != nil:
+		return passenger.New(passenger.Options{Registry: c.Passenger.Registry, App: c.Passenger.App})
 	default:
 		return nil
 	}
