@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -141,7 +142,9 @@ func (a *app) scan(now time.Time) {
 		if err == nil {
 			waiting = &w
 		}
-		fail(err)
+		if !errors.Is(err, adapter.ErrNoQueue) {
+			fail(err)
+		}
 	}
 	if n := workers.Slots; workersKnown && n > 0 && n != a.cfg.Threads {
 		fail(fmt.Errorf("each worker process serves %d requests at once, as its server says, and the configuration says %d: set threads to %d", n, a.cfg.Threads, n))

@@ -1,6 +1,10 @@
 package conf
 
-import "strconv"
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+)
 
 // AgentApp is one app on the agent's node.
 type AgentApp struct {
@@ -10,10 +14,15 @@ type AgentApp struct {
 	Threads int
 	// Check is where HAProxy's agent-check is answered; "" for nowhere.
 	Check string
-	// Marks is the folder of the request marks.
+	// Marks is the folder of the request marks; empty where the server's own report is to be taken.
 	Marks string
 	// Exactly one of these is not nil: the server that runs the app.
-	Gunicorn *AgentGunicorn
+	Gunicorn  *AgentGunicorn
+	Unicorn   *AgentUnicorn
+	Puma      *AgentPuma
+	UWSGI     *AgentUWSGI
+	PHPFPM    *AgentPHPFPM
+	Passenger *AgentPassenger
 }
 
 // Processes are Min and Max in worker processes: as many as hold Min, and no more than fit into Max.
@@ -21,44 +30,138 @@ func (a AgentApp) Processes() (least, most int) {
 	return (a.Min + a.Threads - 1) / a.Threads, max(1, a.Max/a.Threads)
 }
 
-// AgentGunicorn is a gunicorn master (20.1 and later).
-type AgentGunicorn struct{ PIDFile string }
+// AgentGunicorn is a gunicorn master: PIDFile is steered by signals (20.1 and later), Control is its control socket (25.1
+// and later). One of them is empty.
+type AgentGunicorn struct{ PIDFile, Control string }
+
+// AgentUnicorn is a Unicorn master.
+type AgentUnicorn struct{ PIDFile string }
+
+// AgentPuma is the master of a Puma cluster (5.6 and later).
+type AgentPuma struct {
+	PIDFile string
+	// Control is the control app, "unix:/path" or a URL; empty for none. Token is its auth_token.
+	Control string
+	Token   Secret
+}
+
+// AgentUWSGI is a uWSGI with a master: Stats is its stats socket, "unix:/path" or "HOST:PORT", FIFO its master-fifo.
+type AgentUWSGI struct{ Stats, FIFO string }
+
+// agentServer is how the section of one server is read.
+type agentServer struct {
+	name  string
+	given func(*rawAgentApp) bool
+	read  func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string)
+	// counts tells whether the server itself says how many requests are in progress, so that marks may be left out; nil for
+	// never. least is the smallest number of workers that may be asked for.
+	counts func(*rawAgentApp) bool
+	least  int
+}
+
+// agentServers are the servers that the agent knows, in the order in which messages name them.
+var agentServers = []agentServer{
+	{name: "gunicorn", least: 1,
+		given: func(r *rawAgentApp) bool { return r.Gunicorn != nil },
+		read:  (*source).agentGunicorn},
+	{name: "unicorn", least: 0,
+		given: func(r *rawAgentApp) bool { return r.Unicorn != nil },
+		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
+			app.Unicorn = &AgentUnicorn{PIDFile: s.ownPath("pid file", key+".pid_file", raw.Unicorn.PIDFile, seen)}
+		}},
+	{name: "puma", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.Puma != nil },
+		counts: func(r *rawAgentApp) bool { return r.Puma.Control != "" },
+		read:   (*source).agentPuma},
+	{name: "uwsgi", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.UWSGI != nil },
+		counts: func(*rawAgentApp) bool { return true },
+		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
+			app.UWSGI = &AgentUWSGI{Stats: s.socket(key+".stats", raw.UWSGI.Stats, ""),
+				FIFO: s.ownPath("FIFO", key+".fifo", raw.UWSGI.FIFO, seen)}
+			s.unique(seen, "stats socket", key+".stats", raw.UWSGI.Stats)
+		}},
+	{name: "php_fpm", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.PHPFPM != nil },
+		counts: func(*rawAgentApp) bool { return true },
+		read:   (*source).agentPHPFPM},
+	{name: "passenger", least: 1,
+		given:  func(r *rawAgentApp) bool { return r.Passenger != nil },
+		counts: func(*rawAgentApp) bool { return true },
+		read:   (*source).agentPassenger},
+}
 
 func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) AgentApp {
 	app := AgentApp{Name: s.name(key+".name", raw.Name)}
 	s.unique(seen, "app name", key+".name", raw.Name)
-	app.Marks = s.path(key+".marks", raw.Marks, "")
-	s.unique(seen, "marks folder", key+".marks", raw.Marks)
 	app.Threads = s.int(key+".threads", raw.Threads, 1, 1, 1024)
 	if raw.Check != "" {
 		app.Check = s.hostPort(key+".agent_check", raw.Check, false)
 		s.unique(seen, "agent_check address", key+".agent_check", raw.Check)
 	}
-	s.agentServer(key, raw, &app, seen)
-	s.agentWorkers(key+".workers", raw.Workers, &app)
+	server := s.agentServer(key, raw)
+	switch own := server.counts; {
+	case raw.Marks == "" && own != nil && own(raw):
+	case raw.Marks == "" && own != nil:
+		s.fail(key+".marks", "", "the folder of the app's request marks, or %s.control instead", server.name)
+	default:
+		app.Marks = s.ownPath("marks folder", key+".marks", raw.Marks, seen)
+	}
+	if server.read != nil {
+		server.read(s, key+"."+server.name, raw, &app, seen)
+	}
+	s.agentWorkers(key+".workers", raw.Workers, &app, server.least)
 	return app
 }
 
-// agentServer reads the section of the server that runs the app.
-func (s *source) agentServer(key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
-	if g := raw.Gunicorn; g != nil {
-		app.Gunicorn = &AgentGunicorn{PIDFile: s.path(key+".gunicorn.pid_file", g.PIDFile, "")}
-		s.unique(seen, "pid file", key+".gunicorn.pid_file", g.PIDFile)
+// agentServer finds the one section of a server.
+func (s *source) agentServer(key string, raw *rawAgentApp) agentServer {
+	var given []agentServer
+	var names, all []string
+	for _, server := range agentServers {
+		all = append(all, server.name)
+		if server.given(raw) {
+			given, names = append(given, server), append(names, server.name)
+		}
 	}
-	if raw.Gunicorn == nil {
-		s.fail(key+".gunicorn", "", "a section with the pid_file of the gunicorn master")
+	if len(given) != 1 {
+		s.fail(key, strings.Join(names, ", "), "one section of a server, of %s", strings.Join(all, ", "))
+		return agentServer{least: 0}
+	}
+	return given[0]
+}
+
+func (s *source) agentPuma(key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
+	p := raw.Puma
+	app.Puma = &AgentPuma{PIDFile: s.ownPath("pid file", key+".pid_file", p.PIDFile, seen), Control: p.Control}
+	switch {
+	case p.Control == "" && p.TokenFile != "":
+		s.fail(key+".token_file", p.TokenFile, "a token only where there is a control")
+	case p.Control == "":
+	case filepath.IsAbs(p.Control):
+		s.fail(key+".control", p.Control, "unix:/path or a URL such as http://127.0.0.1:9293; a path stands after `unix:`, here unix:%s", p.Control)
+	default:
+		s.httpURL(key+".control", p.Control, true)
+		s.unique(seen, "control app", key+".control", p.Control)
+		app.Puma.Token = s.token(key+".token_file", p.TokenFile)
 	}
 }
 
-func (s *source) agentWorkers(key string, w *rawWorkers, app *AgentApp) {
+// ownPath is a path that no other app may have.
+func (s *source) ownPath(kind, key, value string, seen map[string]string) string {
+	s.unique(seen, kind, key, value)
+	return s.path(key, value, "")
+}
+
+func (s *source) agentWorkers(key string, w *rawWorkers, app *AgentApp, least int) {
 	if w == nil {
 		w = &rawWorkers{}
 	}
 	if w.Parked != nil {
 		s.fail(key+".parked", strconv.Itoa(*w.Parked), "min and max only; the controller decides what is parked")
 	}
-	app.Min = s.int(key+".min", w.Min, 1, 1, maxCount)
-	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), app.Min, maxCount)
+	app.Min = s.int(key+".min", w.Min, 1, least, maxCount)
+	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), max(app.Min, 1), maxCount)
 	if app.Max < app.Threads {
 		s.fail(key+".max", strconv.Itoa(app.Max), "at least %d, the workers in one process (threads)", app.Threads)
 	}

@@ -245,14 +245,49 @@ type rawServerTLS struct {
 }
 
 type rawAgentApp struct {
-	Name     string       `yaml:"name"`
-	Threads  *int         `yaml:"threads"`
-	Check    string       `yaml:"agent_check"`
-	Marks    string       `yaml:"marks"`
-	Gunicorn *rawGunicorn `yaml:"gunicorn"`
-	Workers  *rawWorkers  `yaml:"workers"`
+	Name      string        `yaml:"name"`
+	Threads   *int          `yaml:"threads"`
+	Check     string        `yaml:"agent_check"`
+	Marks     string        `yaml:"marks"`
+	Gunicorn  *rawGunicorn  `yaml:"gunicorn"`
+	Unicorn   *rawUnicorn   `yaml:"unicorn"`
+	Puma      *rawPuma      `yaml:"puma"`
+	UWSGI     *rawUWSGI     `yaml:"uwsgi"`
+	PHPFPM    *rawPHPFPM    `yaml:"php_fpm"`
+	Passenger *rawPassenger `yaml:"passenger"`
+	Workers   *rawWorkers   `yaml:"workers"`
 }
 
 type rawGunicorn struct {
 	PIDFile string `yaml:"pid_file"`
+	Control string `yaml:"control"`
+}
+
+type rawPHPFPM struct {
+	PIDFile     string `yaml:"pid_file"`
+	Pool        string `yaml:"pool"`
+	Status      string `yaml:"status"`
+	StatusPath  string `yaml:"status_path"`
+	CeilingFile string `yaml:"ceiling_file"`
+	MinDistance string `yaml:"min_distance"`
+}
+
+type rawPassenger struct {
+	Registry string `yaml:"registry"`
+	App      string `yaml:"app"`
+}
+
+type rawUnicorn struct {
+	PIDFile string `yaml:"pid_file"`
+}
+
+type rawPuma struct {
+	PIDFile   string `yaml:"pid_file"`
+	Control   string `yaml:"control"`
+	TokenFile string `yaml:"token_file"`
+}
+
+type rawUWSGI struct {
+	Stats string `yaml:"stats"`
+	FIFO  string `yaml:"fifo"`
 }

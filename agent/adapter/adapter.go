@@ -65,8 +65,12 @@ type Work struct {
 // Queue tells what waits in front of the workers of one application. A Source or an Actuator may be one too.
 type Queue interface {
 	// Queued reads the connections (or requests) that no worker has taken yet, and how many may wait (0: not known).
+	// ErrNoQueue is no trouble: the queue is just not known.
 	Queued() (Waiting, error)
 }
+
+// ErrNoQueue says that a server does not tell what waits, configured as it is.
+var ErrNoQueue = errors.New("the server does not tell what waits")
 
 // Waiting is one reading of a queue.
 type Waiting struct {

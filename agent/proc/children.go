@@ -16,6 +16,8 @@ type Children struct {
 	scans  uint64
 	orders uint64
 	known  map[int]*childInfo
+	// zombies is the number of children that have ended and that the master has not noticed yet.
+	zombies int
 }
 
 // childInfo is what was read of a child; order is that of being first seen.
@@ -31,7 +33,7 @@ func (c *Children) Look(master ID) ([]ID, error) {
 	if master != c.master || c.known == nil {
 		c.master, c.known = master, map[int]*childInfo{}
 	}
-	c.scans++
+	c.scans, c.zombies = c.scans+1, 0
 	pids, err := c.proc.Children(master.PID)
 	if err != nil {
 		return nil, fmt.Errorf("list the children of the master %d: %w", master.PID, err)
@@ -51,9 +53,15 @@ func (c *Children) Look(master ID) ([]ID, error) {
 	return c.sorted(), nil
 }
 
+// Zombies is how many children the last look found ended and not yet reaped: the master does something else.
+func (c *Children) Zombies() int { return c.zombies }
+
 // read looks at one child and keeps it, or forgets it when it is none (any more).
 func (c *Children) read(pid int) {
 	st, err := c.proc.Stat(pid)
+	if err == nil && st.Dead() && st.PPID == c.master.PID {
+		c.zombies++
+	}
 	if err != nil || st.Dead() || st.PPID != c.master.PID {
 		delete(c.known, pid)
 		return

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -185,6 +186,16 @@ func (r *Reader) Signals(pid int) (Signals, error) {
 		return Signals{}, err
 	}
 	return ParseSignals(b)
+}
+
+// Title is the command line of pid with spaces between its arguments, which a server may have written anew to tell what the
+// process is; ErrGone when there is no such process, empty for a zombie.
+func (r *Reader) Title(pid int) (string, error) {
+	b, err := r.file(strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " ")), nil
 }
 
 // Children lists what the main thread of pid has forked, in the order of forking. The kernel may leave entries out while

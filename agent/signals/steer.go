@@ -30,7 +30,7 @@ const (
 type view struct {
 	master proc.ID
 	file   proc.FileID
-	// children are the live worker processes, oldest first.
+	// children are the live worker processes in the order in which the master would tell them to leave.
 	children []proc.ID
 	// pending says that a signal sent to the master has not been delivered yet.
 	pending bool
@@ -38,17 +38,19 @@ type view struct {
 	work func(proc.ID) adapter.Work
 }
 
-// steer moves a gunicorn master's worker count by single signals. It is pure: it reads no clock and sends nothing. The
-// order is observe, next, and sent when the signal that next asked for has been sent. The package's comment draws it.
+// steer moves a master's worker count by single signals. It is pure: it reads no clock and sends nothing. The order is
+// observe, next, and sent when the signal that next asked for has been sent. The package's comment draws it.
 type steer struct {
-	min, max int
+	// min and max bound the goal; the master itself never goes below floor.
+	min, max, floor int
 
 	master proc.ID
 	file   proc.FileID
-	// num is what the master's own count is believed to be; 0 while that is unknown.
+	// num is what the master's own count is believed to be, where it is known.
 	num     int
+	known   bool
 	members map[proc.ID]*member
-	// children are those of the last view, oldest first.
+	// children are those of the last view, who would leave first before the others.
 	children []proc.ID
 	// window holds the views since the last event, as far back as settle.
 	window []point
@@ -90,7 +92,7 @@ func (s *steer) blind() { s.window = s.window[:0] }
 // observe takes a view into the belief.
 func (s *steer) observe(now time.Time, v view) {
 	if v.master != s.master {
-		*s = steer{min: s.min, max: s.max, master: v.master, file: v.file, members: map[proc.ID]*member{},
+		*s = steer{min: s.min, max: s.max, floor: s.floor, master: v.master, file: v.file, members: map[proc.ID]*member{},
 			resets: s.resets + 1}
 	}
 	if !v.pending && now.After(s.lastSignal) {
@@ -157,7 +159,7 @@ func (s *steer) reloaded(now time.Time) {
 			*m = member{draining: true, told: now}
 		}
 	}
-	s.reloadAt, s.num, s.doubtUp, s.doubtDown = time.Time{}, 0, 0, 0
+	s.reloadAt, s.known, s.doubtUp, s.doubtDown = time.Time{}, false, 0, 0
 	s.resets++
 	s.blind()
 }
@@ -194,8 +196,8 @@ func (s *steer) noticeFalseDrains(now time.Time, work func(proc.ID) adapter.Work
 	}
 }
 
-// reconcile corrects the belief by what has stood against it for the whole window. gunicorn forks while it has fewer
-// children than it wants and tells its oldest ones to leave while it has more, so children ≥ num ≥ those that do not drain
+// reconcile corrects the belief by what has stood against it for the whole window. A master forks while it has fewer
+// children than it wants and tells some to leave while it has more, so children ≥ num ≥ those that do not drain
 // holds but for moments (a worker that was killed or recycled is replaced at once).
 func (s *steer) reconcile(now time.Time) {
 	if len(s.window) < 2 || s.unproven || now.Sub(s.window[0].at) < settle {
@@ -208,16 +210,16 @@ func (s *steer) reconcile(now time.Time) {
 	}
 	climbing := last.total > first.total
 	switch {
-	case s.num == 0 && !climbing:
-		s.num = serving
-	case s.num > 0 && most < s.num && !climbing:
+	case !s.known && !climbing:
+		s.num, s.known = serving, true
+	case s.known && most < s.num && !climbing:
 		// A TTIN that came to nothing may still arrive.
 		if !s.lastSignal.IsZero() && now.Sub(s.lastSignal) < doubtSpan {
 			s.doubtUp++
 			s.doubtUntil = now.Add(doubtSpan)
 		}
 		s.num = most
-	case s.num > 0 && least > s.num:
+	case s.known && least > s.num:
 		s.num = least
 	default:
 		return
@@ -227,10 +229,10 @@ func (s *steer) reconcile(now time.Time) {
 
 // next returns the signal to send now towards goal: +1 for TTIN, -1 for TTOU, 0 for none. A goal below 0 is none.
 func (s *steer) next(now time.Time, goal int) int {
-	if goal < 0 || s.num == 0 || s.unproven || now.Sub(s.lastSignal) < spacing || len(s.children) < s.num {
+	if goal < 0 || !s.known || s.unproven || now.Sub(s.lastSignal) < spacing || len(s.children) < s.num {
 		return 0
 	}
-	low := max(s.min, 1)
+	low := max(s.min, s.floor)
 	goal = min(max(goal, low), s.max)
 	switch {
 	case s.num < goal && s.num+1+s.doubtUp <= s.max:
@@ -256,7 +258,9 @@ func (s *steer) sent(now time.Time, signal int) {
 	s.num += signal
 	s.lastSignal, s.unproven = now, true
 	s.blind()
-	if signal > 0 {
+	// Who was told before still counts against the master's number: with one of three draining, one TTIN and one TTOU tell
+	// nobody else.
+	if signal > 0 || s.draining() >= len(s.children)-s.num {
 		return
 	}
 	for _, p := range s.children {

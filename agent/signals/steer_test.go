@@ -11,10 +11,13 @@ import (
 	"github.com/tidegate/tidegate/agent/proc"
 )
 
-// fakeMaster does what gunicorn 20.1's arbiter does with its signals (arbiter.py: handle_ttin, handle_ttou, manage_workers,
-// spawn_workers, reload), in simulated time, with the faults that a real one does not show on demand: signals that are lost
-// or taken late. The real program is steered in gunicorn_test.go.
+// fakeMaster does what a master does with its signals, in simulated time, with the faults that a real one does not show on
+// demand: signals that are lost or taken late. The rules are those of gunicorn 20.1's arbiter.py (handle_ttin, handle_ttou,
+// manage_workers, spawn_workers, reload), of Unicorn 6.0's http_server.rb (maintain_worker_count, spawn_missing_workers,
+// load_config!) and of Puma 5.6's cluster.rb (spawn_workers, cull_workers). The real programs are steered in
+// agent/gunicorn_test.go, unicorn_test.go and agent/puma.
 type fakeMaster struct {
+	kind    kind
 	now     time.Time
 	proc    proc.ID
 	file    proc.FileID
@@ -29,6 +32,7 @@ type fakeMaster struct {
 
 type fakeWorker struct {
 	proc      proc.ID
+	number    int
 	busyUntil time.Time
 	begun     uint64
 	told      bool
@@ -40,7 +44,11 @@ type fakeSignal struct {
 }
 
 func newFakeMaster(conf int) *fakeMaster {
-	m := &fakeMaster{now: time.Unix(1000, 0), nextPID: 100, conf: conf, busy: func() time.Duration { return 0 }}
+	return newFake(gunicornKind, conf)
+}
+
+func newFake(k kind, conf int) *fakeMaster {
+	m := &fakeMaster{kind: k, now: time.Unix(1000, 0), nextPID: 100, conf: conf, busy: func() time.Duration { return 0 }}
 	m.restart()
 	return m
 }
@@ -52,10 +60,20 @@ func (m *fakeMaster) restart() {
 	m.file.MTime++
 }
 
-// reload is a HUP: the pid file is made anew, the configured number is forked, all older ones are told to leave.
+// reload is a HUP: the configured number is forked, and all older ones are told to leave. gunicorn makes the pid file anew and
+// forks first; Unicorn keeps the file and forks when they are gone. Puma's restart ends all first.
 func (m *fakeMaster) reload() {
-	m.file.MTime++
 	m.num = m.conf
+	switch m.kind.name {
+	case "Unicorn":
+		for _, w := range m.workers {
+			w.told = true
+		}
+		return
+	case "Puma":
+		m.workers, m.signals = nil, nil
+	}
+	m.file.MTime++
 	for range m.conf {
 		m.fork()
 	}
@@ -63,7 +81,35 @@ func (m *fakeMaster) reload() {
 
 func (m *fakeMaster) fork() {
 	m.nextPID++
-	m.workers = append(m.workers, &fakeWorker{proc: proc.ID{PID: m.nextPID, Start: uint64(m.nextPID)}})
+	number := 0
+	for slices.ContainsFunc(m.workers, func(w *fakeWorker) bool { return w.number == number }) {
+		number++
+	}
+	m.workers = append(m.workers, &fakeWorker{proc: proc.ID{PID: m.nextPID, Start: uint64(m.nextPID)}, number: number})
+}
+
+// leaving are the workers in the order in which they are told to leave.
+func (m *fakeMaster) leaving() []*fakeWorker {
+	var order []worker
+	for _, w := range m.workers {
+		order = append(order, worker{w.proc, w.number})
+	}
+	m.kind.leaving(order)
+	var out []*fakeWorker
+	for _, o := range order {
+		out = append(out, m.workers[slices.IndexFunc(m.workers, func(w *fakeWorker) bool { return w.proc == o.id })])
+	}
+	return out
+}
+
+// cull tells workers to leave: Unicorn all with a number that is too high, the others as many as there are too many.
+func (m *fakeMaster) cull() {
+	over := len(m.workers) - m.num
+	for i, w := range m.leaving() {
+		if i < over || (m.kind.name == "Unicorn" && over > 0 && w.number >= m.num) {
+			w.told = true
+		}
+	}
 }
 
 // advance lets d pass in steps of 20 ms.
@@ -71,7 +117,7 @@ func (m *fakeMaster) advance(d time.Duration) {
 	for end := m.now.Add(d); m.now.Before(end); {
 		m.now = m.now.Add(20 * time.Millisecond)
 		for len(m.signals) > 0 && !m.signals[0].at.After(m.now) {
-			m.num = max(m.num+m.signals[0].what, 1)
+			m.num = max(m.num+m.signals[0].what, m.kind.floor)
 			m.signals = m.signals[1:]
 		}
 		m.workers = slices.DeleteFunc(m.workers, func(w *fakeWorker) bool { return w.told && !w.busyUntil.After(m.now) })
@@ -79,9 +125,7 @@ func (m *fakeMaster) advance(d time.Duration) {
 			m.fork()
 			m.spawnAt = m.now.Add(60 * time.Millisecond)
 		}
-		for i := 0; i < len(m.workers)-m.num; i++ {
-			m.workers[i].told = true
-		}
+		m.cull()
 		for _, w := range m.workers {
 			if !w.told && !w.busyUntil.After(m.now) {
 				if d := m.busy(); d > 0 {
@@ -102,7 +146,7 @@ func (m *fakeMaster) view() view {
 		}
 		return adapter.Work{}
 	}}
-	for _, w := range m.workers {
+	for _, w := range m.leaving() {
 		v.children = append(v.children, w.proc)
 	}
 	return v
@@ -112,7 +156,7 @@ func (m *fakeMaster) view() view {
 func drive(t interface{ Fatalf(string, ...any) }, m *fakeMaster, s *steer, goal int, d time.Duration, fate func() (lost bool, late time.Duration)) (sent int) {
 	for end := m.now.Add(d); m.now.Before(end); m.advance(100 * time.Millisecond) {
 		v := m.view()
-		if len(v.children) == 0 {
+		if len(v.children) == 0 && m.kind.floor > 0 {
 			s.blind()
 			continue
 		}
@@ -305,8 +349,9 @@ func TestSteerSpacesSignalsHoweverOftenItLooks(t *testing.T) {
 // done by others, the master's own count never leaves the span between where it was and where it should be.
 func TestSteerProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newFakeMaster(rapid.IntRange(1, 8).Draw(t, "conf"))
-		s := &steer{min: rapid.IntRange(1, 3).Draw(t, "min"), max: rapid.IntRange(4, 8).Draw(t, "max")}
+		k := rapid.SampledFrom([]kind{gunicornKind, unicornKind, pumaKind}).Draw(t, "kind")
+		m := newFake(k, rapid.IntRange(1, 8).Draw(t, "conf"))
+		s := &steer{min: rapid.IntRange(k.floor, 3).Draw(t, "min"), max: rapid.IntRange(4, 8).Draw(t, "max"), floor: k.floor}
 		busyMS := rapid.IntRange(0, 8000).Draw(t, "busy ms")
 		m.busy = func() time.Duration { return time.Duration(busyMS) * time.Millisecond }
 		drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
@@ -323,7 +368,7 @@ func TestSteerProperties(t *testing.T) {
 				clean = false
 				m.restart()
 			case "kill":
-				if len(m.workers) > 0 {
+				if len(m.workers) > 0 { // it comes again
 					m.workers = m.workers[1:]
 				}
 			case "lost":
@@ -349,4 +394,81 @@ func TestSteerProperties(t *testing.T) {
 			t.Fatalf("the master wants %d and has %d, %d drain; want %d", m.num, len(m.workers), s.draining(), goal)
 		}
 	})
+}
+
+// Who drains already counts against the master's number: after one more and one less nobody else was told to leave.
+func TestSteerTellsNobodyTwice(t *testing.T) {
+	for _, k := range []kind{gunicornKind, unicornKind, pumaKind} {
+		t.Run(k.name, func(t *testing.T) {
+			m := newFake(k, 3)
+			m.busy = func() time.Duration { return time.Minute }
+			s := &steer{min: 1, max: 10, floor: k.floor}
+			drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
+			for _, goal := range []int{2, 3, 2} {
+				drive(t, m, s, goal, 3*time.Second, nil)
+				if m.num != goal {
+					t.Fatalf("the master wants %d, want %d", m.num, goal)
+				}
+				told := 0
+				for _, w := range m.workers {
+					if w.told != s.drains(w.proc) {
+						t.Errorf("towards %d: the worker %v was told %v and is believed %v", goal, w.proc, w.told, s.drains(w.proc))
+					}
+					if w.told {
+						told++
+					}
+				}
+				if told != 1 || s.draining() != 1 {
+					t.Errorf("towards %d: %d were told to leave, %d are believed to, want 1", goal, told, s.draining())
+				}
+			}
+		})
+	}
+}
+
+func TestSteerGoesToZeroWhereTheServerDoes(t *testing.T) {
+	for _, c := range []struct {
+		kind      kind
+		min, want int
+	}{{unicornKind, 0, 0}, {unicornKind, 1, 1}, {gunicornKind, 0, 1}, {pumaKind, 0, 1}} {
+		m := newFake(c.kind, 3)
+		s := &steer{min: c.min, max: 10, floor: c.kind.floor}
+		drive(t, m, s, adapter.NoTarget, 3*time.Second, nil)
+		drive(t, m, s, 0, 10*time.Second, nil)
+		if m.num != c.want || len(m.workers) != c.want {
+			t.Errorf("%s with min %d: the master wants %d and has %d, want %d", c.kind.name, c.min, m.num, len(m.workers), c.want)
+		}
+		if n := drive(t, m, s, 2, 10*time.Second, nil); n != 2-c.want || len(m.workers) != 2 {
+			t.Errorf("%s: %d signals and %d workers on the way back, want %d and 2", c.kind.name, n, len(m.workers), 2-c.want)
+		}
+	}
+}
+
+func TestTitles(t *testing.T) {
+	for _, c := range []struct {
+		kind   kind
+		title  string
+		number int
+		ok     bool
+	}{
+		{unicornKind, "unicorn worker[0] -c /etc/unicorn.rb", 0, true},
+		{unicornKind, "unicorn_rails worker[12]", 12, true},
+		{unicornKind, "unicorn master -c /etc/unicorn.rb", 0, false},
+		{unicornKind, "unicorn master (old) -c worker[1]", 0, false},
+		{unicornKind, "ruby /usr/bin/unicorn -c worker[1]", 0, false},
+		{unicornKind, "unicorn worker[-1]", 0, false},
+		{unicornKind, "unicorn worker[99999999]", 0, false},
+		{unicornKind, "", 0, false},
+		{pumaKind, "puma: cluster worker 3: 4711 [app]", 0, true},
+		{pumaKind, "puma 5.6.5 (tcp://127.0.0.1:9292) [app]", 0, false},
+	} {
+		if n, ok := c.kind.worker(c.title); n != c.number && ok || ok != c.ok {
+			t.Errorf("%s, %q: %d, %v; want %d, %v", c.kind.name, c.title, n, ok, c.number, c.ok)
+		}
+	}
+	for title, want := range map[string]bool{"unicorn master -c x": true, "unicorn master (old)": true, "/usr/bin/ruby /usr/bin/unicorn -c x": false, "": false} {
+		if got := unicornKind.started(title); got != want {
+			t.Errorf("%q is a started master: %v, want %v", title, got, want)
+		}
+	}
 }

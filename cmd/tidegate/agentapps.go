@@ -4,17 +4,30 @@ import (
 	"github.com/tidegate/tidegate/agent"
 	"github.com/tidegate/tidegate/agent/adapter"
 	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/gunicorn"
+	"github.com/tidegate/tidegate/agent/passenger"
+	"github.com/tidegate/tidegate/agent/phpfpm"
+	"github.com/tidegate/tidegate/agent/puma"
 	"github.com/tidegate/tidegate/agent/signals"
+	"github.com/tidegate/tidegate/agent/uwsgi"
 	"github.com/tidegate/tidegate/conf"
 )
 
 // agentApp makes the adapters of one application.
 func agentApp(c conf.AgentApp) agent.App {
-	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check, Source: agentSource(c), Actuator: agentActuator(c)}
+	actuator := agentActuator(c)
+	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check,
+		Source: agentSource(c, actuator), Actuator: actuator}
 }
 
-// agentSource is what counts busy workers.
-func agentSource(c conf.AgentApp) adapter.Source {
+// agentSource is what counts busy workers: the marks where there are any, or else the server itself.
+func agentSource(c conf.AgentApp, actuator adapter.Actuator) adapter.Source {
+	if own, ok := actuator.(adapter.Source); ok && c.Marks == "" {
+		return own
+	}
+	if c.PHPFPM != nil {
+		return phpfpm.WithMarks(filemarks.New(c.Marks))
+	}
 	return filemarks.New(c.Marks)
 }
 
@@ -22,8 +35,22 @@ func agentSource(c conf.AgentApp) adapter.Source {
 func agentActuator(c conf.AgentApp) adapter.Actuator {
 	least, most := c.Processes()
 	switch {
+	case c.Gunicorn != nil && c.Gunicorn.Control != "":
+		return gunicorn.New(c.Gunicorn.Control, least, most)
 	case c.Gunicorn != nil:
 		return signals.NewGunicorn(c.Gunicorn.PIDFile, least, most)
+	case c.Unicorn != nil:
+		return signals.NewUnicorn(c.Unicorn.PIDFile, least, most)
+	case c.Puma != nil:
+		return puma.New(puma.Options{PIDFile: c.Puma.PIDFile, Control: c.Puma.Control, Token: c.Puma.Token.Reveal(), Min: least, Max: most})
+	case c.UWSGI != nil:
+		return uwsgi.New(c.UWSGI.Stats, c.UWSGI.FIFO, least, most)
+	case c.PHPFPM != nil:
+		f := c.PHPFPM
+		return phpfpm.New(phpfpm.Options{PIDFile: f.PIDFile, Pool: f.Pool, Status: f.Status, StatusPath: f.StatusPath,
+			CeilingFile: f.CeilingFile, MinDistance: f.MinDistance})
+	case c.Passenger != nil:
+		return passenger.New(passenger.Options{Registry: c.Passenger.Registry, App: c.Passenger.App})
 	default:
 		return nil
 	}

@@ -46,7 +46,7 @@ The files that are read are never changed, and no file is overwritten: exit stat
 			}
 			o.Variant = v
 		}
-		o.Token, o.Middleware = setup.NewToken(), marks.WSGI
+		o.Token, o.Middleware, o.RackMiddleware = setup.NewToken(), marks.WSGI, marks.Rack
 		plan, err := setup.Make(o)
 		if err != nil {
 			return usageError{err}

@@ -3,8 +3,8 @@
 //
 // A mark is an empty file in a directory of its application, on tmpfs:
 //
-//	b.PID.START.SEQ   process PID is working on a request; removed when the response body is closed
-//	w.PID.START       process PID has imported the application and can serve
+//	b.PID.START.SEQ   process PID is working on a request; gone when the response body is closed or the script has ended
+//	w.PID.START       process PID has imported the application and can serve; one that works on a request may be without
 //
 // PID is the process id in decimal, START the process's start time in clock ticks since boot (field 22 of
 // /proc/PID/stat), SEQ a number that the process uses once. No number has a sign or a leading zero. A process removes only

@@ -39,9 +39,9 @@ type Options struct {
 	HAProxyDir string
 	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
 	NginxInclude string
-	// Token is the secret that the controller shows to node agents. Middleware is the text of tidegate_marks.py. Both matter
-	// only where node agents do.
-	Token, Middleware string
+	// Token is the secret that the controller shows to node agents. Middleware is the text of tidegate_marks.py, RackMiddleware
+	// that of tidegate_marks.rb. All matter only where node agents do.
+	Token, Middleware, RackMiddleware string
 }
 
 // File is one file to write.
@@ -63,7 +63,7 @@ type Plan struct {
 const (
 	spoeName, includeName, linesName, insertName = "tidegate-spoe.conf", "tidegate.cfg", "backend-lines.cfg", "insert.sed"
 	configName, upstreamsName, readmeName        = "tidegate.yaml", "tidegate-upstreams.conf", "README.txt"
-	tokenName, marksName                         = "token", "tidegate_marks.py"
+	tokenName, marksName, rackMarksName          = "token", "tidegate_marks.py", "tidegate_marks.rb"
 )
 
 // Make reads the files and plans. Every error is about what the user has given: a flag, a file that is missing or broken, no
@@ -188,6 +188,9 @@ func (s *site) addAgents(p *Plan, add func(name, text string)) error {
 	}
 	if s.o.Middleware != "" {
 		add(marksName, s.o.Middleware)
+	}
+	if s.o.RackMiddleware != "" {
+		add(rackMarksName, s.o.RackMiddleware)
 	}
 	p.Files = append(p.Files, File{Name: tokenName, Text: s.o.Token + "\n", Mode: 0o600})
 	return nil

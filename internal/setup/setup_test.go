@@ -31,7 +31,7 @@ func folder(t *testing.T, name string) string {
 func TestGolden(t *testing.T) {
 	for name, o := range map[string]Options{
 		"debian": {Nginx: "nginx.conf", Token: "not-a-secret-but-a-test"},
-		"nodes":  {Strategy: "busy_ratio", Variant: "3.0", Token: "not-a-secret-but-a-test", Middleware: "# python\n", Backends: []string{"shop:80", "api"}},
+		"nodes":  {Strategy: "busy_ratio", Variant: "3.0", Token: "not-a-secret-but-a-test", Middleware: "# python\n", RackMiddleware: "# ruby\n", Backends: []string{"shop:80", "api"}},
 		"odd":    {Nginx: "nginx.conf", Strategy: "noop", HAProxyDir: "/opt/haproxy"},
 	} {
 		t.Run(name, func(t *testing.T) {

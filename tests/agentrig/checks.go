@@ -2,6 +2,11 @@ package agentrig
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/agent"
@@ -34,6 +39,19 @@ func (s *Site) Counts(n int, slow string) {
 	}
 }
 
+// Times is how often a test goes up and down: TIDEGATE_TEST_CYCLES when that is set, as `make test-matrix` does.
+func Times(t *testing.T, usual int) int {
+	text := os.Getenv("TIDEGATE_TEST_CYCLES")
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("TIDEGATE_TEST_CYCLES is %q, a number above 0 is wanted", text)
+	}
+	return n
+}
+
 // Cycles goes from low to high workers and back, so many times, under rate requests a second to path, and checks that each
 // count was reached and that every request was answered with 200.
 func (s *Site) Cycles(times, low, high, rate int, path string) {
@@ -52,4 +70,61 @@ func (s *Site) Cycles(times, low, high, rate int, path string) {
 	}
 	s.T.Logf("%d times from %d to %d workers and back in %v under load: %d requests, %d failed", times, low, high,
 		time.Since(begin).Round(100*time.Millisecond), sent, len(failed))
+}
+
+// Marks checks that request marks in dir are right after what goes wrong in an application: exceptions (/boom), a process that
+// is asked to end in a request (/exit; skipped where exit is false), and kill -9 of a process with a request in progress. n
+// workers must be ready and come back; slow is a path that keeps a worker for a while.
+func (s *Site) Marks(dir string, n int, slow string, exit bool) {
+	s.T.Helper()
+	idle := func(what string) {
+		s.T.Helper()
+		s.Wait("0 busy "+what, func(r agent.AppReport) bool { return r.BusyKnown && r.Busy == 0 })
+		s.WaitFor("no mark of a request "+what, func() bool { return len(s.requests(dir)) == 0 })
+	}
+	for range 5 {
+		if code := s.Post("/boom"); code != 500 {
+			s.T.Errorf("/boom answers %d", code)
+		}
+	}
+	idle("after exceptions")
+	if exit {
+		s.Post("/exit")
+		idle("after an exit")
+		s.Settled(n)
+	}
+	s.Begin(1, slow)
+	s.Wait("1 busy", func(r agent.AppReport) bool { return r.Known && r.Busy == 1 })
+	names := s.requests(dir)
+	var pid int
+	if len(names) != 1 {
+		s.T.Fatalf("with one request the marks are %v", names)
+	}
+	if _, err := fmt.Sscanf(names[0], "b.%d.", &pid); err != nil || pid < 2 {
+		s.T.Fatalf("the mark %s: %v", names[0], err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		s.T.Fatal(err)
+	}
+	idle("after the kill")
+	s.Settled(n)
+	if code := s.Post("/"); code != 200 {
+		s.T.Errorf("after the kill: %d", code)
+	}
+}
+
+// requests lists the marks of requests in dir.
+func (s *Site) requests(dir string) []string {
+	s.T.Helper()
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	var names []string
+	for _, e := range es {
+		if strings.HasPrefix(e.Name(), "b.") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }

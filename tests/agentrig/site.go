@@ -178,3 +178,19 @@ func (s *Site) Load(rate int, path string) (end func() (sent int, failed map[int
 		return sent, failed
 	}
 }
+
+// Get is the body of an answer, without white space at its ends.
+func (s *Site) Get(path string) string {
+	s.T.Helper()
+	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(s.URL + path)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}

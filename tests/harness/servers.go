@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -209,6 +210,8 @@ type Gunicorn struct {
 	// App is "module:callable", "app:app" when empty. Extra are further gunicorn flags.
 	App   string
 	Extra []string
+	// Program runs gunicorn, "gunicorn" when empty.
+	Program []string
 }
 
 // StartGunicorn runs gunicorn and waits until it listens. Its pid file is NAME.pid in the rig's folder.
@@ -228,8 +231,12 @@ func (r *Rig) StartGunicorn(g Gunicorn) (*Proc, error) {
 		"PYTHONPATH=" + strings.Join(append([]string{dir}, g.Path...), ":"),
 		"PYTHONDONTWRITEBYTECODE=1",
 	}, g.Env...)
-	argv := append([]string{"gunicorn", "--bind", g.Bind, "--workers", fmt.Sprint(g.Workers), "--pid", r.Path(g.Name + ".pid"),
-		"--worker-tmp-dir", r.Dir}, g.Extra...)
+	program := g.Program
+	if len(program) == 0 {
+		program = []string{"gunicorn"}
+	}
+	argv := append(slices.Clone(program), append([]string{"--bind", g.Bind, "--workers", fmt.Sprint(g.Workers), "--pid", r.Path(g.Name + ".pid"),
+		"--worker-tmp-dir", r.Dir}, g.Extra...)...)
 	p, err := r.Start(g.Name, env, append(argv, app)...)
 	if err != nil {
 		return nil, err
