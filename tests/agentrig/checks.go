@@ -3,6 +3,7 @@ package agentrig
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,21 @@ func (s *Site) Counts(n int, slow string) {
 	if most != n {
 		s.T.Errorf("with %d requests at %d workers at most %d were busy, want %d", n+2, n, most, n)
 	}
+}
+
+// Times is how often a slow server goes up and down: few times, or as often as $TIDEGATE_TEST_CYCLES says (`make test-matrix`
+// says 10).
+func (s *Site) Times(few int) int {
+	s.T.Helper()
+	text := os.Getenv("TIDEGATE_TEST_CYCLES")
+	if text == "" {
+		return few
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		s.T.Fatalf("TIDEGATE_TEST_CYCLES is %q, want a number above 0", text)
+	}
+	return n
 }
 
 // Cycles goes from low to high workers and back, so many times, under rate requests a second to path, and checks that each
