@@ -50,7 +50,7 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 	done
 	@$(MAKE) --no-print-directory test-moves
 	@echo "== app servers, ten times up and down"
-	@TIDEGATE_TEST_CYCLES=10 go test -count=1 -timeout 10m -v -run Cycles ./agent/... | grep -v "agent: \|^=== "
+	@TIDEGATE_TEST_CYCLES=10 scripts/test.sh -count=1 -timeout 10m -run Cycles ./agent/...
 
 test-moves: test-deps ## servers up and down twenty times under load, on each HAProxy that test-matrix has fetched: two and a half minutes each
 	@for h in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
