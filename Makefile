@@ -49,6 +49,8 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 		TIDEGATE_TEST_HAPROXY=$$haproxy go test -count=1 -timeout 15m -run 'TestAReload|TestKindsOf|TestBusySlots|TestFreeSlots|TestManyCommands|TestLoadAnd|TestMetrics' ./haproxy || exit 1; \
 	done
 	@$(MAKE) --no-print-directory test-moves
+	@echo "== app servers, ten times up and down"
+	@TIDEGATE_TEST_CYCLES=10 scripts/test.sh -count=1 -timeout 10m -run Cycles ./agent/...
 
 test-moves: test-deps ## servers up and down twenty times under load, on each HAProxy that test-matrix has fetched: two and a half minutes each
 	@for h in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \

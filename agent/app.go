@@ -194,10 +194,6 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 	var ready, starting, draining int
 	if workersKnown {
 		ready, starting, draining = a.classify(w, c)
-		if limits.Ceiling {
-			// The server forks when a request wants it to: what it may have is as good as ready.
-			ready, starting = max(w.Ceiling-draining, 0), 0
-		}
 		ready, starting, draining = ready*a.cfg.Threads, starting*a.cfg.Threads, draining*a.cfg.Threads
 	}
 	a.mu.Lock()
@@ -209,7 +205,7 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 	r.Master = ""
 	if workersKnown {
 		r.Total, r.Ready, r.Starting, r.Draining = ready+starting+draining, ready, starting, draining
-		r.Master, r.Processes = "", len(w.Children)
+		r.Master, r.Processes, r.Ceiling = "", len(w.Children), w.Ceiling*a.cfg.Threads
 		if w.Master != (proc.ID{}) {
 			r.Master = w.Master.String()
 		}

@@ -58,9 +58,11 @@ type AppReport struct {
 	Starting int `json:"starting"`
 	Draining int `json:"draining"`
 	// Threads is the configured number of workers in one process; orders are rounded up to whole processes. Processes are
-	// those seen; where the server itself decides how many there are (Limits.Ceiling), Ready counts those it may have.
+	// those seen. Ceiling is how many workers there may be, where the server itself starts them when requests come
+	// (Limits.Ceiling), and 0 elsewhere.
 	Threads   int `json:"threads"`
 	Processes int `json:"processes"`
+	Ceiling   int `json:"ceiling,omitempty"`
 	// Busy is the number of requests in progress at the last scan, in draining workers too. BusyMean and BusyMax are over the scans of the last second.
 	Busy     int     `json:"busy"`
 	BusyMean float64 `json:"busy_mean"`
@@ -159,7 +161,7 @@ func (r AppReport) Validate() error {
 	}{
 		{"total", r.Total}, {"ready", r.Ready}, {"starting", r.Starting}, {"draining", r.Draining}, {"busy", r.Busy},
 		{"busy_max", r.BusyMax}, {"queued", r.Queued}, {"queue_limit", r.QueueLimit},
-		{"threads", r.Threads}, {"processes", r.Processes}, {"limits.max", r.Limits.Max}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
+		{"threads", r.Threads}, {"processes", r.Processes}, {"ceiling", r.Ceiling}, {"limits.max", r.Limits.Max}, {"target", r.Target}, {"min", r.Min}, {"max", r.Max},
 	} {
 		if c.n < 0 || c.n > maxCount {
 			return fmt.Errorf("%s is %d, allowed are 0 to %d", c.what, c.n, maxCount)

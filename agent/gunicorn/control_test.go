@@ -84,7 +84,7 @@ func TestCountsAndCycles(t *testing.T) {
 	s := newSite(t, 3)
 	s.Settled(3)
 	s.Counts(3, "/?ms=1500")
-	s.Cycles(agentrig.Times(t, 3), 2, 6, 100, "/?ms=5")
+	s.Cycles(s.Times(3), 2, 6, 100, "/?ms=5")
 }
 
 func TestBusyWorkersDrain(t *testing.T) {

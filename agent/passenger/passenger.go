@@ -177,6 +177,10 @@ func (a *App) Observe(time.Time) (adapter.Workers, error) {
 	if a.group != nil {
 		w.Coming = a.group.Spawning
 	}
+	// Where several applications share the pool, how much of it this one could get is not known.
+	if w.Ceiling = len(w.Children); len(a.pool.Groups) < 2 {
+		w.Ceiling = a.pool.Max
+	}
 	return w, nil
 }
 

@@ -104,7 +104,7 @@ func TestCyclesUnderLoad(t *testing.T) {
 	s := newSite(t, "--max-pool-size", "2", "--max-request-queue-size", "1000")
 	// Passenger starts processes by demand: three cannot serve 36 requests a second of 0.1 s each. On the way down all are
 	// busy, and a queue builds up.
-	s.Cycles(agentrig.Times(t, 3), 2, 4, 36, "/?ms=100")
+	s.Cycles(s.Times(3), 2, 4, 36, "/?ms=100")
 }
 
 func TestTargetIsAppliedAgainAfterARestart(t *testing.T) {

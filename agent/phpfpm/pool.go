@@ -117,7 +117,11 @@ func (p *Pool) Observe(now time.Time) (adapter.Workers, error) {
 	}
 	p.ours = ours
 	// A child of php-fpm can serve as soon as it is there.
-	return adapter.Workers{Master: p.master, Children: p.workers, Starting: map[proc.ID]bool{}, Changes: p.changes}, nil
+	w := adapter.Workers{Master: p.master, Children: p.workers, Starting: map[proc.ID]bool{}, Changes: p.changes}
+	if p.set.manager != "static" {
+		w.Ceiling = p.set.maxChildren
+	}
+	return w, nil
 }
 
 // findMaster reads the pid file and makes sure that it names a php-fpm master.

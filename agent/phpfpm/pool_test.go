@@ -10,7 +10,6 @@ import (
 
 	"github.com/tidegate/tidegate/agent"
 	"github.com/tidegate/tidegate/agent/adapter"
-	"github.com/tidegate/tidegate/tests/agentrig"
 )
 
 func TestCountsOfAStaticPool(t *testing.T) {
@@ -42,7 +41,7 @@ func TestCeilingChangesLoseNoRequest(t *testing.T) {
 	s := newSite(t, "unix", "process_control_timeout = 20", "pm = static\npm.max_children = 2")
 	s.start()
 	s.Settled(2)
-	s.Cycles(agentrig.Times(t, 4), 2, 5, 60, "/?ms=60")
+	s.Cycles(s.Times(4), 2, 5, 60, "/?ms=60")
 	before := s.Settled(2)
 
 	// The ceiling outlives a reload and a restart of the master, and a restart of the agent changes nothing.

@@ -136,8 +136,10 @@ func TestMarksOfThreads(t *testing.T) {
 	s.Marks(s.Rig.Path("marks"), 2, "/?ms=8000", true)
 }
 
+// With queue_requests (the default) a worker that leaves closes the connections on which nothing has come yet, and a client
+// that was about to send has no answer: on a machine with much to do that was one request in 400.
 func TestCycles(t *testing.T) {
-	s := newSite(t, 2, 1)
+	s := newSite(t, 2, 1, "queue_requests false")
 	s.marked()
 	s.run()
 	s.Settled(2)
@@ -146,7 +148,7 @@ func TestCycles(t *testing.T) {
 
 // A phased restart keeps the count; the workers of the phase before are workers as long as they are there.
 func TestPhasedRestartKeepsTheCount(t *testing.T) {
-	s := newSite(t, 2, 1, "worker_check_interval 1")
+	s := newSite(t, 2, 1, "worker_check_interval 1", "queue_requests false")
 	s.run()
 	s.Settled(2)
 	s.Target(3)

@@ -104,7 +104,7 @@ func TestCountsOfThreads(t *testing.T) {
 func TestCycles(t *testing.T) {
 	s := newSite(t, 2, 1, manual...).run()
 	s.Settled(2)
-	s.Cycles(10, 2, 5, 40, "/?ms=5")
+	s.Cycles(s.Times(4), 2, 5, 40, "/?ms=5") // two seconds each
 }
 
 // "-" takes idle workers only: it waits while all are busy, and is no debt afterwards, also when it is taken back.

@@ -210,8 +210,13 @@ func (n nodeAdapter) Report(ctx context.Context) (control.NodeReport, error) {
 	var problems []error
 	for name, a := range r.Apps {
 		out.Capacity += a.Max
+		ready, starting := a.Ready, a.Starting
+		if a.Ceiling > 0 {
+			// The server starts workers when requests come: those it may have are as good as ready.
+			ready, starting = max(ready, a.Ceiling-a.Draining), 0
+		}
 		out.Pools[name] = core.PoolObs{
-			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: a.Total, Ready: a.Ready, Starting: a.Starting,
+			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: ready + starting + a.Draining, Ready: ready, Starting: starting,
 			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target, Ordered: a.Ordered,
 			Min: a.Min, Max: a.Max, Step: a.Threads, Drained: a.Drained,
 		}

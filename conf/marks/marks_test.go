@@ -100,7 +100,7 @@ body.close()
 
 # Without a directory, with one that cannot be made or that has gone, requests go on.
 del os.environ["TIDEGATE_MARKS"]
-for d in (None, "/proc/no/such", os.path.join(D, "gone")):
+for d in (None, "/proc/no/such", os.path.join(D, "gone"), *sys.argv[2:]):
     app = Marks(lambda env, sr: [b"fine"], d)
     if d and d.startswith(D):
         os.remove(os.path.join(d, "w." + me)); os.rmdir(d)
@@ -123,7 +123,7 @@ func TestMiddleware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("python3", "-W", "error", "-B", path, rig.Path("marks"))
+	cmd := exec.Command("python3", append([]string{"-W", "error", "-B", path, rig.Path("marks")}, unwritable(t, rig)...)...)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+rig.Path("lib"))
 	if err := os.Mkdir(rig.Path("marks"), 0o755); err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ ENV.delete("TIDEGATE_MARKS")
 gone = File.join(D[0], "gone")
 file = File.join(D[0], "file")
 File.write(file, "")
-[nil, "/proc/no/such", gone, file, ARGV[1]].compact.each do |d|
+[nil, "/proc/no/such", gone, file, *ARGV[1..]].each do |d|
   app = TidegateMarks.new(->(_env) { [200, {}, ["fine"]] }, d)
   if d == gone
     File.unlink(File.join(d, "w.#{me}"))
@@ -141,38 +141,39 @@ func TestRackMiddleware(t *testing.T) {
 	if err := os.Mkdir(rig.Path("marks"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-w", "-I", rig.Path("lib"), path, rig.Path("marks")}
-	if full, ok := fullTmpfs(t, rig); ok {
-		args = append(args, full)
-	}
+	args := append([]string{"-w", "-I", rig.Path("lib"), path, rig.Path("marks")}, unwritable(t, rig)...)
 	if out, err := exec.Command("ruby", args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
-// fullTmpfs is a folder on a tmpfs that takes no file any more; mounting needs root.
-func fullTmpfs(t *testing.T, rig *harness.Rig) (dir string, ok bool) {
+// unwritable are folders on a tmpfs that take no mark: one is full, one is read-only. Mounting needs root; without it there
+// are none.
+func unwritable(t *testing.T, rig *harness.Rig) (dirs []string) {
 	t.Helper()
-	dir = rig.Path("full")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "nr_inodes=2,size=64k", "none", dir).CombinedOutput(); err != nil {
-		t.Logf("without a full tmpfs, because it cannot be mounted here: %v %s", err, out)
-		return "", false
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("%v %s", err, out)
+	for name, options := range map[string]string{"full": "nr_inodes=2,size=64k", "read-only": "ro,size=64k"} {
+		dir := rig.Path(name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
 		}
-	})
-	if err := os.WriteFile(dir+"/one", nil, 0o644); err != nil {
-		t.Fatal(err)
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "none", dir).CombinedOutput(); err != nil {
+			t.Logf("without a %s tmpfs, because it cannot be mounted here: %v %s", name, err, out)
+			return nil
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+				t.Errorf("%v %s", err, out)
+			}
+		})
+		if err := os.WriteFile(dir+"/one", nil, 0o644); (err == nil) != (name == "full") {
+			t.Fatalf("the %s tmpfs: %v", name, err)
+		}
+		if err := os.WriteFile(dir+"/two", nil, 0o644); err == nil {
+			t.Fatalf("the tmpfs is not %s", name)
+		}
+		dirs = append(dirs, dir)
 	}
-	if err := os.WriteFile(dir+"/two", nil, 0o644); err == nil {
-		t.Fatal("the tmpfs is not full")
-	}
-	return dir, true
+	return dirs
 }
 
 func TestRackMiddlewareIsShort(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate/agent"
@@ -39,15 +38,17 @@ func (s *Site) Counts(n int, slow string) {
 	}
 }
 
-// Times is how often a test goes up and down: TIDEGATE_TEST_CYCLES when that is set, as `make test-matrix` does.
-func Times(t *testing.T, usual int) int {
+// Times is how often a slow server goes up and down: few times, or as often as $TIDEGATE_TEST_CYCLES says (`make test-matrix`
+// says 10).
+func (s *Site) Times(few int) int {
+	s.T.Helper()
 	text := os.Getenv("TIDEGATE_TEST_CYCLES")
 	if text == "" {
-		return usual
+		return few
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("TIDEGATE_TEST_CYCLES is %q, a number above 0 is wanted", text)
+		s.T.Fatalf("TIDEGATE_TEST_CYCLES is %q, want a number above 0", text)
 	}
 	return n
 }

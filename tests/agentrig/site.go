@@ -125,10 +125,12 @@ func (s *Site) Post(path string) int {
 	c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Post(s.URL+path, "text/plain", strings.NewReader("x"))
 	if err != nil {
+		s.T.Logf("no answer: %v", err)
 		return 0
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		s.T.Logf("half an answer: %v", err)
 		return 0
 	}
 	return resp.StatusCode
