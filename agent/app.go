@@ -117,18 +117,21 @@ func (a *app) scan(now time.Time) {
 	fail(err)
 	var family *adapter.Family
 	if workersKnown {
-		family = &adapter.Family{Master: workers.Master, Workers: make(map[proc.ID]bool, len(workers.Children))}
-		for _, p := range workers.Children {
-			family.Workers[p] = true
-		}
+		family = workers.Family()
 	}
 	count, err := a.src.Count(family)
+	if err != nil && workersKnown && len(workers.Children) == 0 {
+		count, err = adapter.Count{Trust: adapter.Exact, Foreign: count.Foreign, Removed: count.Removed}, nil // nobody is busy where nobody is
+	}
+	count = family.Fold(count)
 	a.foreign.Store(int64(count.Foreign))
 	a.met.removed.Add(count.Removed)
 	busyKnown := err == nil
 	fail(err)
-	if count.Problem != "" {
-		problems = append(problems, count.Problem)
+	for _, p := range []string{workers.Problem, count.Problem} {
+		if p != "" {
+			problems = append(problems, p)
+		}
 	}
 	if workersKnown {
 		fail(a.steer(now, workers, count, busyKnown))
@@ -164,6 +167,7 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 	target := a.target
 	a.mu.Unlock()
 	step, err := a.act.Steer(now, target, work)
+	a.met.own()
 	switch {
 	case err != nil:
 		a.met.failed.Inc()
@@ -192,7 +196,9 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 	r.Master = ""
 	if workersKnown {
 		r.Total, r.Ready, r.Starting, r.Draining = ready+starting+draining, ready, starting, draining
-		r.Master = w.Master.String()
+		if w.Master != (proc.ID{}) {
+			r.Master = w.Master.String()
+		}
 	}
 	r.QueueKnown = waiting != nil
 	if waiting != nil {

@@ -30,6 +30,8 @@ var table = map[string][]string{
 	"agent/filemarks":   {"agent/adapter", "agent/proc"},
 	"agent/proc":        {},
 	"agent/signals":     {"agent/adapter", "agent/proc"},
+	"agent/supervise":   {"agent/adapter", "agent/proc"},
+	"agent/systemd":     {"agent/adapter", "agent/proc"},
 	"api":               {"internal/unixsock"},
 	"api/decision":      {"core", "core/sizing"},
 	"conf":              {"core", "core/sizing"},
