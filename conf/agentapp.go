@@ -1,6 +1,10 @@
 package conf
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // AgentApp is one app on the agent's node.
 type AgentApp struct {
@@ -9,7 +13,9 @@ type AgentApp struct {
 	// Marks is the folder of the request marks.
 	Marks string
 	// Exactly one of these is not nil: the server that runs the app.
-	Gunicorn *AgentGunicorn
+	Gunicorn  *AgentGunicorn
+	Processes *AgentProcesses
+	Systemd   *AgentSystemd
 }
 
 // AgentGunicorn is a gunicorn master (20.1 and later).
@@ -31,8 +37,20 @@ func (s *source) agentServer(key string, raw *rawAgentApp, app *AgentApp, seen m
 		app.Gunicorn = &AgentGunicorn{PIDFile: s.path(key+".gunicorn.pid_file", g.PIDFile, "")}
 		s.unique(seen, "pid file", key+".gunicorn.pid_file", g.PIDFile)
 	}
-	if raw.Gunicorn == nil {
-		s.fail(key+".gunicorn", "", "a section with the pid_file of the gunicorn master")
+	if raw.Processes != nil {
+		app.Processes = s.processes(key+".processes", app.Name, raw.Processes, seen)
+	}
+	if raw.Systemd != nil {
+		app.Systemd = s.systemd(key+".systemd", raw.Systemd, seen)
+	}
+	var there []string
+	for name, is := range map[string]bool{"gunicorn": raw.Gunicorn != nil, "processes": raw.Processes != nil, "systemd": raw.Systemd != nil} {
+		if is {
+			there = append(there, name)
+		}
+	}
+	if slices.Sort(there); len(there) != 1 {
+		s.fail(key, strings.Join(there, ", "), "exactly one section that says what runs the app: gunicorn, processes or systemd")
 	}
 }
 
@@ -43,6 +61,10 @@ func (s *source) agentWorkers(key string, w *rawWorkers, app *AgentApp) {
 	if w.Parked != nil {
 		s.fail(key+".parked", strconv.Itoa(*w.Parked), "min and max only; the controller decides what is parked")
 	}
-	app.Min = s.int(key+".min", w.Min, 1, 1, maxCount)
-	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), app.Min, maxCount)
+	least := 1
+	if app.Processes != nil || app.Systemd != nil {
+		least = 0 // these can do without a worker
+	}
+	app.Min = s.int(key+".min", w.Min, 1, least, maxCount)
+	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), max(app.Min, 1), maxCount)
 }

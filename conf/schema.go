@@ -227,10 +227,12 @@ type rawAgent struct {
 }
 
 type rawAgentApp struct {
-	Name     string       `yaml:"name"`
-	Marks    string       `yaml:"marks"`
-	Gunicorn *rawGunicorn `yaml:"gunicorn"`
-	Workers  *rawWorkers  `yaml:"workers"`
+	Name      string        `yaml:"name"`
+	Marks     string        `yaml:"marks"`
+	Gunicorn  *rawGunicorn  `yaml:"gunicorn"`
+	Processes *rawProcesses `yaml:"processes"`
+	Systemd   *rawSystemd   `yaml:"systemd"`
+	Workers   *rawWorkers   `yaml:"workers"`
 }
 
 type rawGunicorn struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -34,6 +35,7 @@ func (h *holder) close() {
 // fd 4. It returns only when that socket is broken.
 func Hold() error {
 	const listener, door = listenFD, listenFD + 1
+	signal.Reset() // it ends at the first word
 	for {
 		c, _, err := unix.Accept4(door, unix.SOCK_CLOEXEC)
 		switch {

@@ -84,8 +84,9 @@ func (k *wake) want(boot time.Duration, live int, waiting, busy bool) int {
 
 // backoff holds back starts after workers that ended early.
 type backoff struct {
-	// early counts them, last is when the last one ended and until when nothing is started, since boot.
-	early       int
+	// early counts them, row the pauses that they have made; last is when the last one ended and until when nothing is
+	// started, since boot.
+	early, row  int
 	last, until time.Duration
 	what        string
 }
@@ -103,13 +104,17 @@ func (b *backoff) ended(boot time.Duration, w *worker, how string) {
 	b.what = fmt.Sprintf("worker %d ended after %v (%s)", w.n, age.Round(10*time.Millisecond), how)
 }
 
-// failed lengthens the pause.
+// failed begins a pause, twice as long as the one before. What fails within a pause has failed together.
 func (b *backoff) failed(boot time.Duration) {
-	pause := longestPause
-	if b.early < 6 {
-		pause = firstPause << b.early
+	b.early, b.last, b.what = b.early+1, boot, ""
+	if boot < b.until {
+		return
 	}
-	b.early, b.last, b.until, b.what = b.early+1, boot, boot+min(pause, longestPause), ""
+	pause := longestPause
+	if b.row < 6 {
+		pause = min(firstPause<<b.row, longestPause)
+	}
+	b.row, b.until = b.row+1, boot+pause
 }
 
 // calm forgets the early ends once a worker begun since the last of them has run for a while.

@@ -26,19 +26,23 @@ func TestThePauseDoublesIsBoundedAndEnds(t *testing.T) {
 	for range 9 {
 		b.ended(now, at(1, now-time.Second), "exit status 1")
 		pauses = append(pauses, b.until-now)
+		until := b.until
+		if b.ended(now+time.Millisecond, at(2, now), "exit status 1"); b.until != until {
+			t.Fatal("what ends together lengthens the pause twice")
+		}
 		now = b.until
 	}
 	s := time.Second
 	if diff := cmp.Diff([]time.Duration{s / 2, s, 2 * s, 4 * s, 8 * s, 16 * s, 30 * s, 30 * s, 30 * s}, pauses); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if p := b.problem(now - 5*s); p != "worker 1 ended after 1s (exit status 1), 9 early ends in a row; the next start is in 5s" {
+	if p := b.problem(now - 5*s); p != "worker 2 ended after 0s (exit status 1), 18 early ends in a row; the next start is in 5s" {
 		t.Errorf("problem %q", p)
 	}
 	// A worker begun before the last early end proves nothing, one begun since has to run for a while.
 	old, young := at(1, 30*time.Minute), at(2, now)
 	b.calm(now+5*s, []*worker{old, young})
-	if b.early != 9 {
+	if b.early != 18 {
 		t.Fatal("the early ends were forgotten too soon")
 	}
 	b.calm(now+stable, []*worker{old, young})

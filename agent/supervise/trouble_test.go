@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +33,11 @@ func TestCrashLoop(t *testing.T) {
 	s.spec.Options.Command = []string{"sh", "-c", "exit 3"}
 	s.start()
 	s.Target(2)
-	r := s.problem("exit status 3", "3 early ends in a row", "the next start is in")
+	early := regexp.MustCompile(`^worker \d ended after .* \(exit status 3\), (\d+) early ends in a row; the next start is in `)
+	r := s.Wait("four early ends", func(r agent.AppReport) bool {
+		m := early.FindStringSubmatch(r.Problem)
+		return m != nil && (len(m[1]) > 1 || m[1] >= "4")
+	})
 	if !r.WorkersKnown || r.Ready != 0 {
 		t.Errorf("in a crash loop: %+v", r)
 	}
