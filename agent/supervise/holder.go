@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -35,7 +37,8 @@ func (h *holder) close() {
 // fd 4. It returns only when that socket is broken.
 func Hold() error {
 	const listener, door = listenFD, listenFD + 1
-	signal.Reset() // it ends at the first word
+	signal.Reset()       // it ends at the first word
+	debug.FreeOSMemory() // what the program's start has left behind is not needed any more
 	for {
 		c, _, err := unix.Accept4(door, unix.SOCK_CLOEXEC)
 		switch {
@@ -61,7 +64,8 @@ func (s *Processes) startHolder() error {
 	}
 	defer unix.Close(door)
 	null := s.null.Fd()
-	pid, err := syscall.ForkExec(s.opt.Holder[0], s.opt.Holder, &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"},
+	argv := append([]string{filepath.Base(os.Args[0])}, s.opt.Holder[1:]...) // what ps shows
+	pid, err := syscall.ForkExec(s.opt.Holder[0], argv, &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"},
 		Files: []uintptr{null, null, null, uintptr(s.listener), uintptr(door)}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err != nil {
 		return fmt.Errorf("start the holder of the listener: %w", err)

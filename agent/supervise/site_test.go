@@ -47,6 +47,9 @@ func TestKilledAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.Kill()
+	if err := syscall.Kill(s.pids()[2], syscall.SIGTERM); err != nil { // what ends while nobody looks is replaced
+		t.Fatal(err)
+	}
 	third := s.startProcess("agent3")
 	s.Settled(2)
 	s.Target(3)
