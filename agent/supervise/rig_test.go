@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,13 +97,14 @@ func newSite(t *testing.T, env ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	middleware, err := filepath.Abs("../../conf/marks/wsgi")
+	// A copy, for workers of other users may not see the checkout.
+	middleware, err := os.ReadFile("../../conf/marks/wsgi/tidegate_marks.py")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &site{Site: agentrig.Site{T: t, Rig: rig, URL: "http://" + addr}}
-	env = append(env, "PYTHONPATH="+rig.Path("wsgi")+":"+middleware, "MARKS="+rig.Path("marks", "shop"), "PYTHONDONTWRITEBYTECODE=1")
-	for name, text := range map[string]string{"wsgi/app.py": harness.AppPy, "worker.py": harness.WorkerPy, "env": strings.Join(env, "\n")} {
+	env = append(env, "PYTHONPATH="+rig.Path("wsgi"), "MARKS="+rig.Path("marks", "shop"), "PYTHONDONTWRITEBYTECODE=1")
+	for name, text := range map[string]string{"wsgi/app.py": harness.AppPy, "wsgi/tidegate_marks.py": string(middleware), "worker.py": harness.WorkerPy, "env": strings.Join(env, "\n")} {
 		if _, err := rig.Write(name, text); err != nil {
 			t.Fatal(err)
 		}
@@ -146,6 +146,7 @@ func (s *site) startProcess(name string) *harness.Proc {
 	if err != nil {
 		s.T.Fatal(err)
 	}
+	s.T.Cleanup(p.Kill) // before endAll, or it would replace what that ends
 	s.App.Name = "shop"
 	if s.Client == nil {
 		if s.Client, err = agent.NewClient(agent.ClientOptions{URL: s.spec.Listen, Timeout: 5 * time.Second}); err != nil {
@@ -216,11 +217,7 @@ func (s *site) log(n int) string {
 // metrics is the agent's answer to GET /metrics.
 func (s *site) metrics() string {
 	s.T.Helper()
-	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", s.Rig.Path("agent.sock"))
-		}}}
+	c := clientTo("unix", s.Rig.Path("agent.sock"))
 	resp, err := c.Get("http://agent/metrics")
 	if err != nil {
 		s.T.Fatal(err)
@@ -231,4 +228,13 @@ func (s *site) metrics() string {
 		s.T.Fatal(err)
 	}
 	return string(text)
+}
+
+// clientTo asks one address, whatever the URL says.
+func clientTo(network, addr string) *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		}}}
 }

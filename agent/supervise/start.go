@@ -43,13 +43,15 @@ func (s *Processes) start() error {
 		return fmt.Errorf("start a worker in %s: %w", s.opt.Directory, err)
 	}
 	s.starts.Add(1)
+	w := &worker{n: n, ours: true}
 	st, err := s.proc.Stat(pid)
-	if err != nil {
-		return fmt.Errorf("look at the worker just started: %w", err)
+	if err == nil {
+		w.id = proc.ID{PID: pid, Start: st.Start}
+		w.pidfd, err = openPidfd(&s.proc, w.id)
 	}
-	w := &worker{n: n, id: proc.ID{PID: pid, Start: st.Start}, ours: true}
-	if w.pidfd, err = openPidfd(&s.proc, w.id); err != nil {
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	if err != nil {
+		_ = open.Close() // it ends
+		_, _ = unix.Wait4(pid, nil, 0, nil)
 		return fmt.Errorf("look at the worker just started: %w", err)
 	}
 	s.workers = append(s.workers, w)

@@ -35,6 +35,7 @@ func (s *Processes) Steer(_ time.Time, target int, work func(proc.ID) adapter.Wo
 	case len(live) < want && s.boot >= s.back.until:
 		if err := s.start(); err != nil {
 			s.back.failed(s.boot)
+			s.back.what = err.Error()
 			return 0, err
 		}
 		return 1, nil
@@ -85,7 +86,7 @@ func (k *wake) want(boot time.Duration, live int, waiting, busy bool) int {
 // backoff holds back starts after workers that ended early.
 type backoff struct {
 	// early counts them, row the pauses that they have made; last is when the last one ended and until when nothing is
-	// started, since boot.
+	// started, since boot. what tells of the last one.
 	early, row  int
 	last, until time.Duration
 	what        string
@@ -101,12 +102,12 @@ func (b *backoff) ended(boot time.Duration, w *worker, how string) {
 	if w.killed {
 		how = "it was not ready by the start deadline"
 	}
-	b.what = fmt.Sprintf("worker %d ended after %v (%s)", w.n, age.Round(10*time.Millisecond), how)
+	b.what = fmt.Sprintf("worker %d ended after %v (%s), %d early ends in a row", w.n, age.Round(10*time.Millisecond), how, b.early)
 }
 
 // failed begins a pause, twice as long as the one before. What fails within a pause has failed together.
 func (b *backoff) failed(boot time.Duration) {
-	b.early, b.last, b.what = b.early+1, boot, ""
+	b.early, b.last = b.early+1, boot
 	if boot < b.until {
 		return
 	}
@@ -128,12 +129,12 @@ func (b *backoff) calm(boot time.Duration, workers []*worker) {
 
 // problem is the sentence for the report, empty when nothing ended early of late.
 func (b *backoff) problem(boot time.Duration) string {
-	if b.early == 0 || b.what == "" {
+	if b.early == 0 {
 		return ""
 	}
 	next := "another one is being tried"
 	if b.until > boot {
 		next = fmt.Sprintf("the next start is in %v", (b.until - boot).Round(100*time.Millisecond))
 	}
-	return fmt.Sprintf("%s, %d early ends in a row; %s", b.what, b.early, next)
+	return b.what + "; " + next
 }

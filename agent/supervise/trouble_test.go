@@ -1,9 +1,10 @@
 package supervise_test
 
 import (
+	"fmt"
 	"net"
-	"net/http"
 	"os"
+	"os/user"
 	"regexp"
 	"strings"
 	"syscall"
@@ -167,6 +168,33 @@ func TestOneAgentAtATime(t *testing.T) {
 	}
 }
 
+// A worker of another user has the listener, its log and the notify socket all the same.
+func TestWorkersOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can start workers as another user")
+	}
+	s := newSite(t, "NOTIFY=1")
+	s.spec.Options.User, s.spec.Options.Ready.Notify = "nobody", true
+	s.spec.Marks = ""
+	s.start()
+	s.Target(1)
+	s.Wait("a ready worker", func(r agent.AppReport) bool { return r.Ready == 1 })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pids()[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^Uid:\s+` + nobody.Uid + `\s`).Match(status) {
+		t.Errorf("the worker is another user's:\n%s", status)
+	}
+	if code := s.Post("/"); code != 200 {
+		t.Errorf("it answers %d", code)
+	}
+}
+
 // Another address in the configuration: new workers on the new one, the old ones finish and go.
 func TestAnotherAddress(t *testing.T) {
 	s := newSite(t)
@@ -205,8 +233,7 @@ func TestAnotherAddress(t *testing.T) {
 		if path, ok := strings.CutPrefix(listen, "unix:"); ok {
 			network, addr = "unix", path
 		}
-		c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
-			Dial: func(string, string) (net.Conn, error) { return net.Dial(network, addr) }}}
+		c := clientTo(network, addr)
 		resp, err := c.Get("http://shop/")
 		if err != nil || resp.StatusCode != 200 {
 			t.Fatalf("on %s: %v %v", listen, resp, err)

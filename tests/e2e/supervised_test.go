@@ -62,6 +62,7 @@ apps:
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(p.Kill) // before endWorkers, or it would replace what that ends
 		if err := harness.WaitFor("the agent", 30*time.Second, func() bool { _, err := s.Client.Report(context.Background()); return err == nil }); err != nil {
 			t.Fatal(err)
 		}
