@@ -87,28 +87,25 @@ func TestZeroAndWake(t *testing.T) {
 	s.spec.Options.IdleZero = 1500 * time.Millisecond
 	s.start()
 	s.Settled(0) // without an order: as many as Min says
-	for range 2 {
-		if code := s.Post("/?ms=50"); code != 200 {
+	woken := func() {
+		t.Helper()
+		begin := time.Now()
+		answer := make(chan int, 1)
+		go func() { answer <- s.Post("/?ms=1000") }()
+		s.Wait("one busy worker", func(r agent.AppReport) bool { return r.Total == 1 && r.BusyMax == 1 && r.Target == 0 })
+		if code := <-answer; code != 200 {
 			t.Fatalf("the first request got %d", code)
 		}
-		if r := s.Report(); r.Total != 1 {
-			t.Errorf("woken: %+v", r)
-		}
+		t.Logf("a request of 1 s was answered %v after it came, from no worker", time.Since(begin).Round(time.Millisecond))
 		s.Settled(0)
 	}
+	woken()
+	woken()
 	s.Target(2)
 	s.Settled(2)
 	s.Target(0)
 	s.Settled(0)
-	begin := time.Now()
-	if code := s.Post("/"); code != 200 {
-		t.Fatalf("with a target of 0 the request got %d", code)
-	}
-	t.Logf("answered %v after it came, from no worker", time.Since(begin).Round(time.Millisecond))
-	if r := s.Settled(1); r.Target != 0 {
-		t.Errorf("the target of a woken application: %+v", r)
-	}
-	s.Settled(0)
+	woken()
 	if m := s.metrics(); !strings.Contains(m, `tidegate_agent_worker_wakes_total{app="shop"} 3`) ||
 		!strings.Contains(m, `tidegate_agent_worker_exits_total{app="shop"} 0`) {
 		t.Errorf("metrics: %s", m)
