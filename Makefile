@@ -48,6 +48,7 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 		TIDEGATE_TEST_HAPROXY=$$haproxy TIDEGATE_RELOADS=100 go test -count=1 -timeout 15m -run 'TestReconcile|TestCheckLive' ./cmd/tidegate && \
 		TIDEGATE_TEST_HAPROXY=$$haproxy go test -count=1 -timeout 15m -run 'TestAReload|TestKindsOf|TestBusySlots|TestFreeSlots|TestManyCommands|TestLoadAnd|TestMetrics' ./haproxy || exit 1; \
 	done
+	@TIDEGATE_TEST_CYCLES=12 go test -count=1 -v -run Cycles ./agent/systemd
 	@$(MAKE) --no-print-directory test-moves
 	@echo "== app servers, ten times up and down"
 	@TIDEGATE_TEST_CYCLES=10 scripts/test.sh -count=1 -timeout 10m -run Cycles ./agent/...

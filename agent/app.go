@@ -120,18 +120,21 @@ func (a *app) scan(now time.Time) {
 	fail(err)
 	var family *adapter.Family
 	if workersKnown {
-		family = &adapter.Family{Master: workers.Master, Workers: make(map[proc.ID]bool, len(workers.Children))}
-		for _, p := range workers.Children {
-			family.Workers[p] = true
-		}
+		family = workers.Family()
 	}
 	count, err := a.src.Count(family)
+	if err != nil && workersKnown && len(workers.Children) == 0 {
+		count, err = adapter.Count{Trust: adapter.Exact, Foreign: count.Foreign, Removed: count.Removed}, nil // nobody is busy where nobody is
+	}
+	count = family.Fold(count)
 	a.foreign.Store(int64(count.Foreign))
 	a.met.removed.Add(count.Removed)
 	busyKnown := err == nil
 	fail(err)
-	if count.Problem != "" {
-		problems = append(problems, count.Problem)
+	for _, p := range []string{workers.Problem, count.Problem} {
+		if p != "" {
+			problems = append(problems, p)
+		}
 	}
 	if workersKnown {
 		fail(a.steer(now, workers, count, busyKnown))
@@ -176,6 +179,7 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 		target = (target + a.cfg.Threads - 1) / a.cfg.Threads
 	}
 	step, err := a.act.Steer(now, target, work)
+	a.met.own()
 	switch {
 	case err != nil:
 		a.met.failed.Inc()

@@ -14,8 +14,9 @@
 //
 //   - Counts are processes (Total = Ready + Starting + Draining) and requests in progress (Busy, BusyMean, BusyMax); with
 //     threads Busy may exceed Total.
-//   - Nothing changes until a target was set. A missing master, pid file or mark directory makes the application unknown
-//     (Known false, with a sentence), never zero. When the agent ends, workers stay as they are.
+//   - Nothing changes until a target was set (where the agent runs the workers itself, it keeps the number that was wanted
+//     last). A missing master, pid file or mark directory makes the application unknown (Known false, with a sentence), never
+//     zero. When the agent ends, workers stay as they are.
 //   - A worker count is never steered below App.Min nor above App.Max.
 //   - The agent must share the pid namespace of its applications.
 package agent

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/tidegate/tidegate/agent/adapter"
 )
 
 // registry puts series into a set and takes exactly those out again.
@@ -37,6 +39,20 @@ func (r *registry) close() {
 type appMetrics struct {
 	up, down, failed, changes, removed *metrics.Counter
 	scans                              *metrics.PrometheusHistogram
+	// mine are the counters that an adapter keeps itself.
+	mine []ownCounter
+}
+
+type ownCounter struct {
+	of  adapter.Counter
+	met *metrics.Counter
+}
+
+// own takes over what the adapters have counted.
+func (m *appMetrics) own() {
+	for _, c := range m.mine {
+		c.met.Set(c.of.Value())
+	}
 }
 
 // app registers the series of one application. Names were checked by New, so they need no quoting.
@@ -63,7 +79,16 @@ func (r *registry) app(a *app) *appMetrics {
 	r.gauge(label("foreign_names", ""), func() float64 { return float64(a.foreign.Load()) })
 	scans := label("scan_duration_seconds", "")
 	r.names = append(r.names, scans)
+	var mine []ownCounter
+	for _, d := range []any{a.src, a.act} {
+		if c, ok := d.(adapter.Counted); ok {
+			for _, of := range c.Counters() {
+				mine = append(mine, ownCounter{of: of, met: r.counter(label(of.Name, ""))})
+			}
+		}
+	}
 	return &appMetrics{
+		mine:    mine,
 		up:      r.counter(label("steps_total", `,step="up"`)),
 		down:    r.counter(label("steps_total", `,step="down"`)),
 		failed:  r.counter(label("step_failures_total", "")),

@@ -23,10 +23,12 @@ type AgentApp struct {
 	UWSGI     *AgentUWSGI
 	PHPFPM    *AgentPHPFPM
 	Passenger *AgentPassenger
+	Processes *AgentProcesses
+	Systemd   *AgentSystemd
 }
 
-// Processes are Min and Max in worker processes: as many as hold Min, and no more than fit into Max.
-func (a AgentApp) Processes() (least, most int) {
+// Bounds are Min and Max in worker processes: as many as hold Min, and no more than fit into Max.
+func (a AgentApp) Bounds() (least, most int) {
 	return (a.Min + a.Threads - 1) / a.Threads, max(1, a.Max/a.Threads)
 }
 
@@ -89,6 +91,16 @@ var agentServers = []agentServer{
 		given:  func(r *rawAgentApp) bool { return r.Passenger != nil },
 		counts: func(*rawAgentApp) bool { return true },
 		read:   (*source).agentPassenger},
+	{name: "processes", least: 0,
+		given: func(r *rawAgentApp) bool { return r.Processes != nil },
+		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
+			app.Processes = s.processes(key, app.Name, raw.Processes, seen)
+		}},
+	{name: "systemd", least: 0,
+		given: func(r *rawAgentApp) bool { return r.Systemd != nil },
+		read: func(s *source, key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
+			app.Systemd = s.systemd(key, raw.Systemd, seen)
+		}},
 }
 
 func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) AgentApp {

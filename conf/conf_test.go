@@ -146,3 +146,26 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestServersOfAnAgent(t *testing.T) {
+	_, a, err := Load("testdata/good/agent-servers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop, news, mail := a.Apps[0], a.Apps[1], a.Apps[2]
+	want := &AgentProcesses{Listen: "127.0.0.1:8000", Directory: "/", StateDir: "/run/tidegate/agent", SocketMode: 0o660, Umask: 0o022,
+		Command: []string{"gunicorn", "--workers", "1", "shop:app"}, StopSignal: "TERM", StopDeadline: 30 * time.Second,
+		IdleZero: time.Minute, StartDeadline: time.Minute}
+	if diff := cmp.Diff(want, shop.Processes); diff != "" || shop.Min != 0 || shop.Max != 12 {
+		t.Errorf("defaults (-want +got)\n%s%+v", diff, shop)
+	}
+	want = &AgentProcesses{Listen: "unix:/run/news.sock", Directory: "/srv/news", StateDir: "/run/news", SocketMode: 0o666, Umask: 0o027,
+		Command: []string{"/srv/news/server"}, StopSignal: "QUIT", StopDeadline: 10 * time.Second, IdleZero: 5 * time.Minute,
+		StartDeadline: 90 * time.Second, User: "news", Group: "www-data", EnvFile: "/etc/news.env", Log: "/var/log/news/worker-%d.log", Notify: true}
+	if diff := cmp.Diff(want, news.Processes); diff != "" || news.Min != 1 || news.Max != 64 {
+		t.Errorf("(-want +got)\n%s%+v", diff, news)
+	}
+	if mail.Systemd == nil || mail.Systemd.Unit != "mail@%d.service" || mail.Min != 0 || mail.Max != 64 {
+		t.Errorf("%+v", mail)
+	}
+}

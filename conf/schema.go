@@ -255,6 +255,8 @@ type rawAgentApp struct {
 	UWSGI     *rawUWSGI     `yaml:"uwsgi"`
 	PHPFPM    *rawPHPFPM    `yaml:"php_fpm"`
 	Passenger *rawPassenger `yaml:"passenger"`
+	Processes *rawProcesses `yaml:"processes"`
+	Systemd   *rawSystemd   `yaml:"systemd"`
 	Workers   *rawWorkers   `yaml:"workers"`
 }
 

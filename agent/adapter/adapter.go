@@ -14,15 +14,6 @@ type Source interface {
 	Count(family *Family) (Count, error)
 }
 
-// Family is a master process and its workers.
-type Family struct {
-	Master  proc.ID
-	Workers map[proc.ID]bool
-}
-
-// Has tells whether p is the master or one of the workers; everyone belongs to the nil family.
-func (f *Family) Has(p proc.ID) bool { return f == nil || p == f.Master || f.Workers[p] }
-
 // Trust says how a count comes about, and so how far it is to be believed.
 type Trust string
 
@@ -111,6 +102,10 @@ type Workers struct {
 	Ceiling int
 	// Changes counts the new masters and the reloads seen so far.
 	Changes uint64
+	// Groups: each worker leads a process group of its own, and what its descendants in it do, it does.
+	Groups bool
+	// Problem is a sentence about something that does not make the observation wrong, empty when there is nothing to say.
+	Problem string
 }
 
 // Limits is what a server can do with its number of worker processes.
@@ -124,6 +119,16 @@ type Limits struct {
 	// Costly: a change replaces all workers, so that it should be rare.
 	Costly bool `json:"costly"`
 }
+
+// Counter is a number that an adapter counts up from 0 for as long as it lives. Value may be called from any goroutine.
+type Counter struct {
+	// Name is a metric's name without prefix and labels, such as "worker_exits_total".
+	Name  string
+	Value func() uint64
+}
+
+// Counted is an adapter with counters of its own.
+type Counted interface{ Counters() []Counter }
 
 // Owner is an adapter with paths or addresses that no other application of the agent may use.
 type Owner interface{ Owns() []string }

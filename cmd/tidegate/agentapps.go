@@ -9,6 +9,8 @@ import (
 	"github.com/tidegate/tidegate/agent/phpfpm"
 	"github.com/tidegate/tidegate/agent/puma"
 	"github.com/tidegate/tidegate/agent/signals"
+	"github.com/tidegate/tidegate/agent/supervise"
+	"github.com/tidegate/tidegate/agent/systemd"
 	"github.com/tidegate/tidegate/agent/uwsgi"
 	"github.com/tidegate/tidegate/conf"
 )
@@ -16,8 +18,12 @@ import (
 // agentApp makes the adapters of one application.
 func agentApp(c conf.AgentApp) agent.App {
 	actuator := agentActuator(c)
-	return agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check,
+	app := agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check,
 		Source: agentSource(c, actuator), Actuator: actuator}
+	if p, ok := app.Actuator.(*supervise.Processes); ok {
+		app.Queue = p.Queue()
+	}
+	return app
 }
 
 // agentSource is what counts busy workers: the marks where there are any, or else the server itself.
@@ -33,7 +39,7 @@ func agentSource(c conf.AgentApp, actuator adapter.Actuator) adapter.Source {
 
 // agentActuator is what knows and changes the number of workers.
 func agentActuator(c conf.AgentApp) adapter.Actuator {
-	least, most := c.Processes()
+	least, most := c.Bounds()
 	switch {
 	case c.Gunicorn != nil && c.Gunicorn.Control != "":
 		return gunicorn.New(c.Gunicorn.Control, least, most)
@@ -51,6 +57,10 @@ func agentActuator(c conf.AgentApp) adapter.Actuator {
 			CeilingFile: f.CeilingFile, MinDistance: f.MinDistance})
 	case c.Passenger != nil:
 		return passenger.New(passenger.Options{Registry: c.Passenger.Registry, App: c.Passenger.App})
+	case c.Processes != nil:
+		return supervise.New(supervised(c))
+	case c.Systemd != nil:
+		return systemd.New(systemd.Options{Unit: c.Systemd.Unit, Min: least, Max: most})
 	default:
 		return nil
 	}

@@ -84,7 +84,7 @@ Begin with "tidegate init --haproxy /etc/haproxy/haproxy.cfg --nginx /etc/nginx/
 	}
 	root.SetVersionTemplate("tidegate {{.Version}}\n")
 	root.AddCommand(runCommand(), agentCommand(), checkCommand(), statusCommand(), explainCommand(), ordersCommand(), holdCommand(), pinCommand(), reserveCommand(),
-		releaseCommand(), reloadCommand(), decideCommand(), replayCommand(), simulateCommand(), initCommand(), demoCommand())
+		releaseCommand(), reloadCommand(), decideCommand(), replayCommand(), simulateCommand(), initCommand(), demoCommand(), holdListenerCommand())
 	return root
 }
 

@@ -35,6 +35,8 @@ var table = map[string][]string{
 	"agent/puma":        {"agent/adapter", "agent/proc", "agent/signals"},
 	"agent/signals":     {"agent/adapter", "agent/proc"},
 	"agent/uwsgi":       {"agent/adapter", "agent/proc"},
+	"agent/supervise":   {"agent/adapter", "agent/proc"},
+	"agent/systemd":     {"agent/adapter", "agent/proc"},
 	"api":               {"internal/unixsock"},
 	"api/decision":      {"core", "core/sizing"},
 	"conf":              {"core", "core/sizing"},

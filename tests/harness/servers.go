@@ -18,6 +18,11 @@ import (
 //go:embed app.py
 var AppPy string
 
+// WorkerPy is a worker of one process on file descriptor 3 with the application of AppPy, for what starts workers itself.
+//
+//go:embed worker.py
+var WorkerPy string
+
 // HAProxy is a running haproxy in master-worker mode.
 type HAProxy struct {
 	*Proc
