@@ -1,6 +1,7 @@
 package nginxgen
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -52,9 +53,9 @@ type Server struct {
 	Name string
 }
 
-// standIn is what an upstream without servers gets: nginx refuses an empty block and one of backups only, and a server
+// noServer is what an upstream without servers gets: nginx refuses an empty block and one of backups only, and a server
 // that is down is never asked. Port 9 (discard) makes the line harmless even when somebody deletes the word down.
-var standIn = Server{Address: "127.0.0.1:9", Weight: 1, Down: true, Name: "no-server-known"}
+var noServer = Server{Address: "127.0.0.1:9", Weight: 1, Down: true, Name: "no-server-known"}
 
 // stream tells whether the upstreams are for the stream block.
 func (m Model) stream() bool { return len(m.Upstreams) > 0 && m.Upstreams[0].Stream }
@@ -70,13 +71,22 @@ func (u Upstream) primaries() int {
 	return n
 }
 
+// standIn is noServer, at an address that none of the upstream's servers has.
+func (u Upstream) standIn() Server {
+	s := noServer
+	for host := 2; slices.ContainsFunc(u.Servers, func(o Server) bool { return canonical(o.Address) == s.Address }); host++ {
+		s.Address = fmt.Sprintf("127.0.0.%d:9", host)
+	}
+	return s
+}
+
 // normal returns the model as it reads back from the file: defaults filled in, the reason dropped.
 func (m Model) normal() Model {
 	out := Model{Upstreams: make([]Upstream, len(m.Upstreams))}
 	for i, u := range m.Upstreams {
 		u.Servers = slices.Clone(u.Servers)
 		if u.primaries() == 0 {
-			u.Servers = slices.Insert(u.Servers, 0, standIn)
+			u.Servers = slices.Insert(u.Servers, 0, u.standIn())
 		}
 		for j := range u.Servers {
 			if u.Servers[j].Weight == 0 {

@@ -105,6 +105,11 @@ func TestAnUpstreamOfBackupsGetsAServerThatIsDown(t *testing.T) {
 	if !strings.Contains(string(got), "    server 127.0.0.1:9 weight=1 down; # no-server-known\n    server 10.0.0.1:80 weight=1 backup; # spare\n") {
 		t.Fatalf("want the stand-in before the backup, got:\n%s", got)
 	}
+	// A server that really is there.
+	m.Upstreams[0].Servers[0].Address = "127.0.0.1:9"
+	if got, err = Render(m); err != nil || !strings.Contains(string(got), "    server 127.0.0.2:9 weight=1 down; # no-server-known\n    server 127.0.0.1:9 weight=1 backup; # spare\n") {
+		t.Fatalf("want the stand-in elsewhere, got (%v):\n%s", err, got)
+	}
 }
 
 // The first lines tell a person who opens the file what it is.
@@ -209,7 +214,6 @@ func TestBadModelsAreRefusedWithASentence(t *testing.T) {
 		"comment with a newline":             {server(Server{Address: "127.0.0.1:80", Name: "x\n}"}), "the comment"},
 		"comment ends the line":              {server(Server{Address: "127.0.0.1:80", Name: "x\r}"}), "the comment"},
 		"address twice":                      {up(Upstream{Name: "a", Servers: []Server{{Address: "1.1.1.1:1"}, {Address: "1.1.1.1:1"}}}), "there twice"},
-		"the stand-in's address":             {server(Server{Address: "127.0.0.1:9", Backup: true}), "all servers are backups"},
 		"address twice, written another way": {up(Upstream{Name: "a", Servers: []Server{{Address: "[::1]:1"}, {Address: "[0:0::0:1]:1"}}}), "there twice"},
 		"backup with random":                 {up(Upstream{Name: "a", Method: "random two", Servers: []Server{{Address: "1.1.1.1:1"}, {Address: "1.1.1.1:2", Backup: true}}}), "backup is not allowed"},
 		"backup with hash in stream":         {up(Upstream{Name: "a", Stream: true, Method: "hash $remote_addr", Servers: []Server{{Address: "1.1.1.1:1"}, {Address: "1.1.1.1:2", Backup: true}}}), "backup is not allowed"},

@@ -67,8 +67,8 @@ func (u Upstream) validate() error {
 	if u.Keepalive < 0 || u.Keepalive > maxKeepalive {
 		return fmt.Errorf("keepalive %d is not allowed: 0 to %d", u.Keepalive, maxKeepalive)
 	}
-	if len(u.Servers) > maxServers {
-		return fmt.Errorf("%d servers, at most %d are allowed", len(u.Servers), maxServers)
+	if n := len(u.Servers); n > maxServers || n == maxServers && u.primaries() == 0 {
+		return fmt.Errorf("%d servers, at most %d are allowed, one of them no backup", n, maxServers)
 	}
 	seen := map[string]bool{}
 	for i, s := range u.Servers {
@@ -80,9 +80,6 @@ func (u Upstream) validate() error {
 			return fmt.Errorf("server %d (%s): the address is there twice", i+1, shown(s.Address))
 		}
 		seen[address] = true
-	}
-	if u.primaries() == 0 && seen[standIn.Address] {
-		return fmt.Errorf("all servers are backups, and one has the address %s of the server that would stand in", standIn.Address)
 	}
 	return nil
 }

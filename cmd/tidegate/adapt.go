@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/core"
 	"github.com/tidegate/tidegate/haproxy"
 	"github.com/tidegate/tidegate/internal/backlog"
+	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/nginxgen"
 	"github.com/tidegate/tidegate/spoa"
 )
@@ -272,6 +273,8 @@ type rooms struct {
 	log     *slog.Logger
 	set     *metrics.Set
 	traffic control.Traffic
+	// names resolves the names in servers' addresses; nil leaves them as they are.
+	names *names.Resolver
 	// offline leaves out what looks at live files.
 	offline bool
 
@@ -314,10 +317,18 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 			}
 			next.web = manager
 		}
-		s.Web = webAdapter{next.web}
+		s.Web = &webAdapter{manager: next.web}
 	}
+	var addresses []string
 	for _, a := range c.Apps {
 		s.Apps = append(s.Apps, controlApp(a))
+		addresses = append(addresses, addressesOf(a)...)
+	}
+	if r.names != nil {
+		r.names.Want(ctx, addresses, c.ResolveEvery)
+		if slices.ContainsFunc(addresses, func(a string) bool { return names.Host(a) != "" }) {
+			s.Names = r.names
+		}
 	}
 	for _, old := range r.proxies {
 		// Series are named after the instance or its socket: they stay when only the time-out has changed.
@@ -354,12 +365,12 @@ func (r *rooms) proxyRoom(h conf.HAProxy) (proxyRoom, error) {
 }
 
 func controlApp(a conf.App) control.App {
-	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions}
+	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions, Readdress: a.Readdress}
 	if b := a.Backlog; b != nil {
 		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
 	}
 	if u := a.Upstream; u != nil {
-		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
+		app.Upstream = controlUpstream(u)
 	}
 	for _, srv := range a.Servers {
 		app.Servers = append(app.Servers, control.Server{

@@ -39,6 +39,7 @@ var table = map[string][]string{
 	"sim/report":        {"sim"},
 	"sim/traces":        {"sim"},
 	"internal/hush":     {},
+	"internal/names":    {},
 	"internal/quiet":    {},
 	"internal/unixsock": {},
 	"internal/setup":    {"conf", "conf/haproxy", "haproxy", "nginxgen"},
