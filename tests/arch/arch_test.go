@@ -49,7 +49,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"conf/haproxy", "haproxy", "spoa"},
+	"tests/bench":       {"conf/haproxy", "haproxy", "nginxgen", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.
