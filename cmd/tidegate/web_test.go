@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -268,5 +269,26 @@ upstream mail {
 	}
 	if w := c.Apps[0].Policy.Servers; len(w) != 2 || c.ResolveEvery != 30*time.Second {
 		t.Fatalf("spares are no business of the core: %+v", w)
+	}
+}
+
+func TestCheckLiveResolvesNames(t *testing.T) {
+	c := &conf.Controller{Apps: []conf.App{{
+		Servers:  []conf.Server{{Address: "localhost:80"}, {Address: "10.0.0.1:80"}},
+		Upstream: &conf.Upstream{Lines: []conf.UpstreamLine{{Address: "localhost:80"}, {Address: "unix:/run/spare.sock", Backup: true}}},
+	}}}
+	var out strings.Builder
+	l := &liveCheck{out: &out}
+	l.names(t.Context(), c)
+	if got := out.String(); l.missed > 0 || got != "ok       localhost is at 127.0.0.1:80\n" && got != "ok       localhost is at [::1]:80\n" {
+		t.Fatalf("%d missed: %s", l.missed, got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out.Reset()
+	c.Apps[0].Servers[0].Address = "gone.example:80"
+	c.Apps[0].Upstream = nil
+	if l.names(ctx, c); l.missed != 1 || out.String() != "MISSING  gone.example cannot be resolved: its servers would be left out\n" {
+		t.Fatalf("%d missed: %s", l.missed, out.String())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -221,14 +222,15 @@ func (r *Resolver) Address(address string) string {
 	if host == "" {
 		return address
 	}
-	_, port, err := net.SplitHostPort(address)
+	_, port, _ := net.SplitHostPort(address)
+	n, err := strconv.ParseUint(port, 10, 16)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ip, ok := r.known[host]
 	if err != nil || !ok {
 		return ""
 	}
-	return net.JoinHostPort(ip.String(), port)
+	return netip.AddrPortFrom(ip, uint16(n)).String()
 }
 
 // Trouble says which names could not be resolved when they were last looked up, and what holds meanwhile; nil for none.

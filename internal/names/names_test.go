@@ -167,6 +167,33 @@ func TestRunLooksAgain(t *testing.T) {
 	until("10.0.0.3:80")
 }
 
+// FuzzAddress: whatever stands in an address and whatever DNS answers, a name becomes an IP address and a port, or nothing.
+func FuzzAddress(f *testing.F) {
+	f.Add("app.example:80", []byte{10, 0, 0, 1}, "")
+	f.Add("app.example:80; } server {", []byte{10, 0, 0, 1}, "")
+	f.Add("x; } server {:80", []byte("sixteen bytes..."), "eth0; } server {")
+	f.Add("[::1%x;]:80", []byte{255, 255, 255, 255}, "")
+	f.Add("unix:/a:80", []byte(nil), "")
+	f.Fuzz(func(t *testing.T, address string, answer []byte, zone string) {
+		ip, _ := netip.AddrFromSlice(answer)
+		r := New(Options{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{ip.WithZone(zone)}, nil }})
+		r.Want(context.Background(), []string{address}, 0)
+		got := r.Address(address)
+		if Host(address) == "" {
+			if got != address || r.Trouble() != nil {
+				t.Fatalf("%q has no name and became %q (%v)", address, got, r.Trouble())
+			}
+			return
+		}
+		if got == "" {
+			return
+		}
+		if ap, err := netip.ParseAddrPort(got); err != nil || ap.Addr().Zone() != "" || ap.Addr() != ip.Unmap().WithZone("") {
+			t.Fatalf("%q became %q", address, got)
+		}
+	})
+}
+
 // TestWhateverDNSSaysIsAnAddress: no answer becomes anything but an IP address and the port of the configuration.
 func TestWhateverDNSSaysIsAnAddress(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
