@@ -14,7 +14,7 @@ const day = 24 * time.Hour
 // maxCount bounds workers of a server and of an app.
 const maxCount = 1024
 
-func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bool, seen map[string]string) App {
+func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]float64, seen map[string]string) App {
 	a := App{
 		Backend:    raw.Backend,
 		StaleAfter: s.duration(key+".stale_after", raw.StaleAfter, max(10*time.Second, 3*c.Tick), time.Second, 10*time.Minute),
@@ -32,7 +32,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	}
 	a.HAProxy = s.onProxies(key, raw, c)
 	if p.Web {
-		a.Upstream = s.upstream(key+".nginx_upstream", raw.Upstream, seen)
+		a.Upstream = s.upstream(key+".nginx_upstream", raw, seen)
 		if c.Nginx == nil && !s.policyOnly {
 			s.fail(key+".nginx_upstream", raw.Upstream.Name, "nothing, as long as there is no section `nginx` with the include file")
 		}
@@ -46,18 +46,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	p.RetryAfter = s.duration(key+".retry_after", raw.RetryAfter, time.Minute, time.Second, day)
 	p.MaxOut = s.share(key+".max_out_per_minute", raw.MaxOut, 0.2, false)
 	p.ErrorStorm = s.share(key+".error_storm", raw.ErrorStorm, 0.5, true)
-	if len(raw.Servers) == 0 {
-		s.fail(key+".servers", "", "at least one server")
-	}
-	names, addrs := map[string]string{}, map[string]string{}
-	for i := range raw.Servers {
-		sk := fmt.Sprintf("%s.servers[%d]", key, i)
-		srv, sp := s.server(sk, &raw.Servers[i], raw, key, nodes)
-		s.unique(names, "server name", sk+".name", srv.Name)
-		s.unique(addrs, "server address", sk+".address", srv.Address)
-		a.Servers = append(a.Servers, srv)
-		p.Servers = append(p.Servers, sp)
-	}
+	s.servers(key, raw, &a, nodes)
 	if !p.Proxied && !p.Web && !allManaged(p) {
 		s.fail(key, "", "haproxy_backend, nginx_upstream or both; without them every server must have a `node`, whose agent steers the workers")
 	}
@@ -67,15 +56,38 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]bo
 	return a
 }
 
-func (s *source) upstream(key string, raw *rawUpstream, seen map[string]string) *Upstream {
-	u := &Upstream{
-		Name:      s.name(key+".name", raw.Name),
-		Method:    s.oneOf(key+".method", raw.Method, "", "least_conn", "random", "ip_hash"),
-		Zone:      raw.Zone,
-		Keepalive: s.int(key+".keepalive", raw.Keepalive, 0, 0, 10000),
+// servers reads the app's servers: those that are steered, and an upstream's spares.
+func (s *source) servers(key string, raw *rawApp, a *App, nodes map[string]float64) {
+	names, addrs := map[string]string{}, map[string]string{}
+	for i := range raw.Servers {
+		sk, r := index(key+".servers", i), &raw.Servers[i]
+		workers, speed := 1, 1.0
+		if a.Upstream != nil && (r.Backup || r.Down) {
+			s.spare(sk, r)
+		} else {
+			srv, sp := s.server(sk, r, raw, key, nodes)
+			a.Servers, a.Policy.Servers = append(a.Servers, srv), append(a.Policy.Servers, sp)
+			if sp.Managed {
+				workers, speed = sp.MaxWorkers, nodes[sp.Node]
+			}
+		}
+		s.unique(names, "server name", sk+".name", r.Name)
+		s.unique(addrs, "server address", sk+".address", canonical(r.Address))
+		if a.Upstream != nil {
+			s.line(sk, r, a.Upstream, workers, speed)
+		} else {
+			s.webOnly(sk, r)
+		}
 	}
-	s.unique(seen, "nginx upstream", key+".name", raw.Name)
-	return u
+	switch {
+	case len(raw.Servers) == 0:
+		s.fail(key+".servers", "", "at least one server")
+	case len(a.Servers) == 0:
+		s.fail(key+".servers", "[...]", "at least one server that is neither backup nor down")
+	}
+	if u := a.Upstream; u != nil && u.MaxConnsPerWorker > 0 && !allManaged(&a.Policy) {
+		s.fail(key+".nginx_upstream.max_conns_per_worker", strconv.Itoa(u.MaxConnsPerWorker), "nothing, as long as not every server has a `node`, whose agent counts the ready workers")
+	}
 }
 
 func (s *source) ramp(key string, raw []int) []int {
@@ -94,7 +106,7 @@ func (s *source) ramp(key string, raw []int) []int {
 	return raw
 }
 
-func (s *source) server(key string, raw *rawServer, app *rawApp, appKey string, nodes map[string]bool) (Server, core.ServerPolicy) {
+func (s *source) server(key string, raw *rawServer, app *rawApp, appKey string, nodes map[string]float64) (Server, core.ServerPolicy) {
 	warm := app.Warmup
 	srv := Server{
 		Name:     s.name(key+".name", raw.Name),
@@ -105,15 +117,13 @@ func (s *source) server(key string, raw *rawServer, app *rawApp, appKey string, 
 	switch {
 	case raw.Address == "" && (s.policyOnly || consumer):
 		// Nobody connects to it.
-	case strings.HasPrefix(raw.Address, "unix:"):
-		srv.Address = s.socket(key+".address", raw.Address, "")
 	default:
-		srv.Address = s.hostPort(key+".address", raw.Address, false)
+		srv.Address = s.address(key+".address", raw.Address)
 	}
 	if raw.Node != "" {
 		s.name(key+".node", raw.Node)
 	}
-	if raw.Node != "" && !nodes[raw.Node] && (!s.policyOnly || len(nodes) > 0) {
+	if _, there := nodes[raw.Node]; raw.Node != "" && !there && (!s.policyOnly || len(nodes) > 0) {
 		s.fail(key+".node", raw.Node, "the name of one of `nodes`")
 	}
 	s.warmup(key, appKey, raw, warm, &srv)

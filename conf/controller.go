@@ -19,7 +19,9 @@ type Controller struct {
 	DecisionsOnly bool
 	// Tick is one turn of the loop.
 	Tick time.Duration
-	SPOA *SPOA
+	// ResolveEvery is how often the names in servers' addresses are looked up.
+	ResolveEvery time.Duration
+	SPOA         *SPOA
 	// HAProxy are the instances that are steered: none, one (whose name may be ""), or several with names.
 	HAProxy []HAProxy
 	Nginx   *Nginx
@@ -59,6 +61,8 @@ type Node struct {
 	Timeout   time.Duration
 	// TLS is for an https URL, nil without the section.
 	TLS *TLS
+	// Speed is how much a worker there does, as a multiple of one elsewhere: 1 unless it is given.
+	Speed float64
 }
 
 // TLS names PEM files: of a node agent (Cert and Key, and CA for the certificates of those who may call), or of the
@@ -74,6 +78,9 @@ type App struct {
 	Upstream   *Upstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// Readdress: HAProxy gets the servers' addresses from here. Those that are names are in no policy; whoever resolves them
+	// puts them there.
+	Readdress bool
 	// AddOptions are the words on the line of a server that is added at run time, Policy.Dynamic.
 	AddOptions string
 	// Backlog is where the length of the app's message queue is asked for, nil without a queue.
@@ -107,12 +114,6 @@ type Backlog struct {
 	URL            string
 	Command        []string
 	Every, Timeout time.Duration
-}
-
-// Upstream is the app's nginx upstream.
-type Upstream struct {
-	Name, Method, Zone string
-	Keepalive          int
 }
 
 // Server is one server's addresses. WarmURL is "" without a warm-up.
@@ -163,7 +164,8 @@ func (s *source) controller(raw *rawController) *Controller {
 
 		DecisionsOnly: s.oneOf("journal", raw.Journal, "full", "full", "decisions") == "decisions",
 
-		Tick: s.duration("tick", raw.Tick, 2*time.Second, 100*time.Millisecond, time.Minute),
+		Tick:         s.duration("tick", raw.Tick, 2*time.Second, 100*time.Millisecond, time.Minute),
+		ResolveEvery: s.duration("resolve_every", raw.Resolve, 30*time.Second, time.Second, time.Hour),
 	}
 	if raw.Metrics != "" {
 		c.Metrics = s.hostPort("metrics", raw.Metrics, false)
@@ -178,7 +180,8 @@ func (s *source) controller(raw *rawController) *Controller {
 	if n := raw.Nginx; n != nil {
 		c.Nginx = s.nginx(n)
 	}
-	nodes := map[string]bool{}
+	// The nodes' speeds by name.
+	nodes := map[string]float64{}
 	for i, n := range raw.Nodes {
 		key := index("nodes", i)
 		node := Node{
@@ -186,12 +189,13 @@ func (s *source) controller(raw *rawController) *Controller {
 			URL:     s.httpURL(key+".url", n.URL, true),
 			Token:   s.token(key+".token_file", n.TokenFile),
 			Timeout: s.duration(key+".timeout", n.Timeout, time.Second, 50*time.Millisecond, 30*time.Second),
+			Speed:   s.number(key+".speed", n.Speed, 1, 0.05, 20),
 		}
 		node.TLS = s.clientTLS(key+".tls", n.TLS, n.URL)
-		if nodes[n.Name] {
+		if _, there := nodes[n.Name]; there {
 			s.fail(key+".name", n.Name, "a name that no other node has")
 		}
-		nodes[n.Name] = true
+		nodes[n.Name] = node.Speed
 		c.Nodes = append(c.Nodes, node)
 	}
 	if len(raw.Apps) == 0 {

@@ -14,6 +14,7 @@ type rawController struct {
 	StateDir string       `yaml:"state_dir"`
 	Journal  string       `yaml:"journal"`
 	Tick     string       `yaml:"tick"`
+	Resolve  string       `yaml:"resolve_every"`
 	SPOA     *rawSPOA     `yaml:"spoa"`
 	HAProxy  rawHAProxies `yaml:"haproxy"`
 	Nginx    *rawNginx    `yaml:"nginx"`
@@ -65,7 +66,8 @@ type rawNode struct {
 	TokenFile string `yaml:"token_file"`
 	Timeout   string `yaml:"timeout"`
 
-	TLS *rawClientTLS `yaml:"tls"`
+	Speed *float64      `yaml:"speed"`
+	TLS   *rawClientTLS `yaml:"tls"`
 }
 
 type rawClientTLS struct {
@@ -127,9 +129,15 @@ type rawDynamic struct {
 
 type rawUpstream struct {
 	Name      string `yaml:"name"`
+	Stream    bool   `yaml:"stream"`
 	Method    string `yaml:"method"`
 	Keepalive *int   `yaml:"keepalive"`
 	Zone      string `yaml:"zone"`
+
+	MaxConns          *int   `yaml:"max_conns"`
+	MaxConnsPerWorker *int   `yaml:"max_conns_per_worker"`
+	MaxFails          *int   `yaml:"max_fails"`
+	FailTimeout       string `yaml:"fail_timeout"`
 }
 
 type rawLatency struct {
@@ -219,6 +227,9 @@ type rawServer struct {
 	Initial   string      `yaml:"initial"`
 	WarmupURL string      `yaml:"warmup_url"`
 	Workers   *rawWorkers `yaml:"workers"`
+	Backup    bool        `yaml:"backup"`
+	Down      bool        `yaml:"down"`
+	MaxConns  *int        `yaml:"max_conns"`
 }
 
 type rawWorkers struct {

@@ -47,16 +47,22 @@ func (s *source) steered(key string, raw *rawApp, a *App) {
 	}
 }
 
-// addresses gives the addresses of tidegate's file to the core, where they are the truth.
+// addresses gives the addresses of tidegate's file to the core, where they are the truth. A name's is known later.
 func (s *source) addresses(key string, raw *rawApp, a *App) {
-	for i := range a.Servers {
-		addr := a.Servers[i].Address
+	a.Readdress = raw.Readdress
+	steered := 0
+	for i := range raw.Servers {
+		if a.Upstream != nil && a.Upstream.Lines[i].Spare() {
+			continue
+		}
+		addr := a.Servers[steered].Address
 		if strings.HasPrefix(addr, "unix:") {
-			s.fail(index(key+".servers", i)+".address", addr, "an IP address and a port where tidegate sets addresses (readdress, dynamic)")
+			s.fail(index(key+".servers", i)+".address", addr, "an IP address or a name, and a port, where tidegate sets addresses (readdress, dynamic)")
 		}
 		// HAProxy's way of writing addresses, so that they can be compared.
 		if ap, err := netip.ParseAddrPort(addr); err == nil && raw.Readdress {
-			a.Policy.Servers[i].Address = ap.String()
+			a.Policy.Servers[steered].Address = ap.String()
 		}
+		steered++
 	}
 }

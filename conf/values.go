@@ -3,6 +3,7 @@ package conf
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -125,11 +126,36 @@ func (s *source) hostPort(key, value string, names bool) string {
 	switch {
 	case err != nil || perr != nil || n < 1 || n > 65535 || host == "":
 		s.fail(key, value, "host:port with a port from 1 to 65535")
-	case !names && net.ParseIP(host) == nil:
+	case net.ParseIP(host) != nil:
+	case !names:
 		s.fail(key, value, "an IP address and a port, such as 10.0.0.1:8000 (names are resolved by nobody here)")
+	case !hostRE.MatchString(host) || len(host) > 253:
+		s.fail(key, value, "host:port with an IP address or a name of letters, digits, dots, dashes and underscores")
 	}
 	return value
 }
+
+// address takes where a server is: "unix:/path", or "host:port" with an IP address or a name.
+func (s *source) address(key, value string) string {
+	if strings.HasPrefix(value, "unix:") {
+		return s.socket(key, value, "")
+	}
+	return s.hostPort(key, value, true)
+}
+
+// canonical writes an IP address and a port in the one way that tells equal ones, and anything else as it is.
+func canonical(address string) string {
+	if ap, err := netip.ParseAddrPort(address); err == nil {
+		return ap.String()
+	}
+	if strings.HasPrefix(address, "unix:") {
+		return address
+	}
+	return strings.ToLower(address)
+}
+
+// hostRE is a name for DNS: labels of letters, digits, dashes and underscores, the last of which is no number.
+var hostRE = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$`)
 
 // socket takes "unix:/path" or "host:port".
 func (s *source) socket(key, value, def string) string {

@@ -30,7 +30,7 @@ func (l *Loop) act(ctx context.Context, s *sight, plan core.Plan, now time.Time)
 		if app.Policy.Web {
 			wanted++
 			if p.Web != nil {
-				upstreams = append(upstreams, webUpstream(app, p.Web))
+				upstreams = append(upstreams, l.setup.webUpstream(app, p.Web))
 			}
 		}
 	}
@@ -44,15 +44,6 @@ func (l *Loop) act(ctx context.Context, s *sight, plan core.Plan, now time.Time)
 	if l.setup.Web != nil && wanted > 0 && len(upstreams) == wanted {
 		l.web.want(l.setup.Web, upstreams)
 	}
-}
-
-func webUpstream(app *App, servers []core.WebServer) WebUpstream {
-	u := app.Upstream
-	u.Servers = make([]WebServer, 0, len(servers))
-	for _, w := range servers {
-		u.Servers = append(u.Servers, WebServer{Name: w.Server, Address: app.server(w.Server).Address, Weight: w.Weight})
-	}
-	return u
 }
 
 func (l *Loop) setWorkers(ctx context.Context, actions []core.Action, now time.Time) {
@@ -89,7 +80,7 @@ func (l *Loop) setProxy(ctx context.Context, s *sight, actions []core.Action, no
 			app := l.setup.app(a.App)
 			steps[n] = ProxyStep{
 				Backend: app.Backend, Server: a.Server, Kind: a.Kind, Value: a.Value, Checked: s.serverOn(k, app.Backend, a.Server).Checked,
-				Address: app.address(a.Server), Options: app.AddOptions,
+				Address: l.setup.address(app, a.Server), Options: app.AddOptions,
 			}
 		}
 		wg.Go(func() {

@@ -158,7 +158,7 @@ func TestWarmUpGoesStraightToTheServerAndOnly2xxCounts(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan error, 1)
-			w := newWarmer(func(_, _ string, err error) { done <- err })
+			w := newWarmer(func(_, _ string, err error) { done <- err }, func(a string) string { return a })
 			s := Server{Name: "a", WarmURL: c.url, WarmUA: "tidegate-warmup", WarmHost: "shop.example", WarmTimeout: 300 * time.Millisecond}
 			w.start(t.Context(), "shop", s)
 			err := <-done

@@ -85,7 +85,7 @@ func New(o Options) (*Loop, error) {
 	l.epoch = uint64(l.started.UnixMilli())
 	l.meters = newMeters(l.set)
 	l.web = newWebWorker(l)
-	l.warmer = newWarmer(l.warmed)
+	l.warmer = newWarmer(l.warmed, func(address string) string { return l.current.Load().resolved(address) })
 	l.config.Store(&api.Config{File: o.Setup.File, Loaded: l.started})
 	m, err := o.Store.Load()
 	if err != nil {

@@ -79,6 +79,9 @@ func (l *Loop) observe(ctx context.Context, now time.Time) *sight {
 			l.nodes[name] = nodeState{at: now, report: reports[name]}
 		}
 	}
+	if l.setup.Names != nil {
+		l.note("names", l.setup.nameTrouble(), now)
+	}
 	if l.setup.Traffic != nil {
 		s.traffic = l.setup.Traffic.Take(now)
 	}
@@ -161,7 +164,7 @@ func (l *Loop) observation(s *sight, now time.Time) core.Observation {
 				so.Pool = l.poolObs(a, srv, now)
 			}
 			if obs.Web.Known {
-				obs.Web.Weights[srv.Name] = s.live[a.Upstream.Name][srv.Address]
+				obs.Web.Weights[srv.Name] = s.live[a.Upstream.Name][srv.Name]
 			}
 			obs.Servers = append(obs.Servers, so)
 		}

@@ -61,21 +61,46 @@ type Web interface {
 	// Apply makes the upstreams live, sooner or later: it may put an update off to stay within its reload budget. It is
 	// called by one goroutine at a time and may take seconds.
 	Apply(ctx context.Context, now time.Time, upstreams []WebUpstream) (WebOutcome, error)
-	// Live tells the weight (0: down) of each server address by upstream, as the verified file says; false: not known.
+	// Live tells the weight (0: down) of each server, by name, of each upstream, as the verified file says; false: not known.
 	Live() (map[string]map[string]int, bool)
 }
 
-// WebUpstream is a wanted upstream.
+// WebUpstream is a wanted upstream. As an app's, it says what never changes; the servers' weights and the addresses of names are
+// filled in turn by turn.
 type WebUpstream struct {
 	Name, Method, Zone string
-	Keepalive          int
-	Servers            []WebServer
+	// Stream: it belongs into nginx's stream block.
+	Stream    bool
+	Keepalive int
+	// MaxConns bounds each server's connections, MaxConnsPerWorker those of each ready worker; 0 for no bound.
+	MaxConns, MaxConnsPerWorker int
+	// MaxFails 0 and FailTimeout 0 are nginx's own, MaxFails -1 counts none.
+	MaxFails    int
+	FailTimeout time.Duration
+	Servers     []WebServer
 }
 
-// WebServer is a wanted server line. Weight is ready workers, 0 for down.
+// WebServer is a wanted server line.
 type WebServer struct {
-	Name, Address string
-	Weight        int
+	Name string
+	// Address is "" while what its name stands for is not known: then the server cannot have a line.
+	Address string
+	// Weight is ready workers, 0 for down; Workers are all it can have, and Speed is how much one of them does, as a multiple.
+	Weight, Workers int
+	Speed           float64
+	// Backup and Down mark a spare, which is always written so and which nobody steers.
+	Backup, Down bool
+	// MaxConns bounds its connections, 0 for as the upstream says.
+	MaxConns int
+}
+
+// Names knows what the host names in servers' addresses stand for.
+type Names interface {
+	// Address returns an address without a name as it is, and one with a name with its IP address, "" while that is not known.
+	// It does not wait.
+	Address(address string) string
+	// Trouble says what could not be resolved, nil for nothing.
+	Trouble() error
 }
 
 // WebOutcome is what came of an update.

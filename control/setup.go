@@ -18,7 +18,9 @@ type Setup struct {
 	Web           Web
 	Traffic       Traffic
 	Nodes         map[string]Node
-	Apps          []App
+	// Names is nil when no address has a host name in it.
+	Names Names
+	Apps  []App
 }
 
 // App is an app's policy and addresses.
@@ -26,10 +28,13 @@ type App struct {
 	Policy  core.AppPolicy
 	Backend string
 	// Proxies are the names of the HAProxy instances that have the backend; nil for all.
-	Proxies    []string
+	Proxies []string
+	// Upstream has a line for each server, and for spares besides.
 	Upstream   WebUpstream
 	StaleAfter time.Duration
 	Servers    []Server
+	// Readdress: HAProxy gets the servers' addresses from here.
+	Readdress bool
 	// AddOptions are the words on the line of a server that is added to HAProxy.
 	AddOptions string
 	// At is the policy as it is to be decided by at a time, for what depends on the date (a schedule's time zones); nil for Policy.
@@ -49,13 +54,28 @@ func (s Setup) policy(now time.Time) core.Policy {
 	p := core.Policy{Apps: make([]core.AppPolicy, 0, len(s.Apps))}
 	for i := range s.Apps {
 		a := &s.Apps[i]
+		policy := a.Policy
 		if a.At != nil {
-			p.Apps = append(p.Apps, a.At(now))
-		} else {
-			p.Apps = append(p.Apps, a.Policy)
+			policy = a.At(now)
 		}
+		if a.Readdress && s.Names != nil {
+			policy.Servers = s.placed(a, policy.Servers)
+		}
+		p.Apps = append(p.Apps, policy)
 	}
 	return p
+}
+
+// placed gives servers whose addresses are names the IP addresses that those stand for now; where that is not known, HAProxy's
+// address stays as it is.
+func (s Setup) placed(a *App, servers []core.ServerPolicy) []core.ServerPolicy {
+	out := slices.Clone(servers)
+	for i := range out {
+		if out[i].Address == "" {
+			out[i].Address = s.address(a, out[i].Name)
+		}
+	}
+	return out
 }
 
 // backends are the apps' backends on one HAProxy instance.
@@ -103,12 +123,20 @@ func (s Setup) app(name string) *App {
 	return nil
 }
 
-// address is where a server is, "" for one that is not in the setup.
-func (a *App) address(name string) string {
-	if s := a.server(name); s != nil {
-		return s.Address
+// address is where a server is, "" for one that is not in the setup and while what its name stands for is not known.
+func (s Setup) address(a *App, name string) string {
+	if srv := a.server(name); srv != nil {
+		return s.resolved(srv.Address)
 	}
 	return ""
+}
+
+// resolved puts the IP address in a name's place.
+func (s Setup) resolved(address string) string {
+	if s.Names == nil {
+		return address
+	}
+	return s.Names.Address(address)
 }
 
 func (a *App) server(name string) *Server {

@@ -140,7 +140,7 @@ func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step
 		sv := api.Server{Name: srv.Name, Node: srv.Node, Phase: string(t.Phase), Serve: t.Serve, Workers: t.Workers, Web: -1}
 		l.serverProxies(app, s, on, &sv)
 		if app.Policy.Web && s.webOK {
-			sv.Web = s.live[app.Upstream.Name][srv.Address]
+			sv.Web = s.live[app.Upstream.Name][srv.Name]
 		}
 		if srv.Node != "" {
 			pool := l.poolObs(app, srv, now)

@@ -40,7 +40,7 @@ func (t *turnLog) write(j *Journal, version string, p core.Policy, m core.Memory
 		return err
 	}
 	o = decisive(o, p)
-	fresh := t.broken.Load() || t.file != file || !sameSchedules(t.policy, p)
+	fresh := t.broken.Load() || t.file != file || !samePolicy(t.policy, p)
 	if fresh {
 		start := Entry{Time: o.Now, Kind: "start", Start: &Start{Version: version, Policy: p, Memory: m}}
 		if err := j.appendAtMost(start, j.max/4); err != nil {
@@ -60,14 +60,19 @@ func (t *turnLog) write(j *Journal, version string, p core.Policy, m core.Memory
 	return nil
 }
 
-// sameSchedules tells that the date has not changed a policy; anything else in it changes by a reload alone.
-func sameSchedules(a, b core.Policy) bool {
+// samePolicy tells that neither the date nor DNS has changed a policy; anything else in it changes by a reload alone.
+func samePolicy(a, b core.Policy) bool {
 	if len(a.Apps) != len(b.Apps) {
 		return false
 	}
 	for i := range a.Apps {
-		if !reflect.DeepEqual(a.Apps[i].Sizing.Schedule, b.Apps[i].Sizing.Schedule) {
+		if !reflect.DeepEqual(a.Apps[i].Sizing.Schedule, b.Apps[i].Sizing.Schedule) || len(a.Apps[i].Servers) != len(b.Apps[i].Servers) {
 			return false
+		}
+		for k := range a.Apps[i].Servers {
+			if a.Apps[i].Servers[k].Address != b.Apps[i].Servers[k].Address {
+				return false
+			}
 		}
 	}
 	return true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -24,10 +25,19 @@ type warmer struct {
 	states map[string]core.WarmState
 }
 
-func newWarmer(done func(app, server string, err error)) *warmer {
+// newWarmer makes a warmer. resolve puts the IP address in a name's place, as nginx and HAProxy are told it; "" leaves the name to
+// the system.
+func newWarmer(done func(app, server string, err error), resolve func(address string) string) *warmer {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if at := resolve(address); at != "" {
+			address = at
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}
 	return &warmer{
 		client: &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
+			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, DialContext: dial},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		done:   done,

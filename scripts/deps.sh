@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the demo or the tests need and that are missing; says so first.
-# Usage: scripts/deps.sh PROGRAM[=PACKAGE[,PACKAGE]] ...
+# Usage: scripts/deps.sh PROGRAM[=PACKAGE[,PACKAGE]] ...   (or /PATH/TO/A/FILE=PACKAGE for what is no program)
 # The services that packages would start on installation are kept from starting, and nothing else on the machine changes.
 set -eu
 
@@ -8,7 +8,7 @@ missing=""
 for spec in "$@"; do
     program=${spec%%=*}
     package=${spec#*=}
-    if ! PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1; then
+    if ! [ -e "$program" ] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1; then
         missing="$missing $(echo "$package" | tr , ' ')"
     fi
 done

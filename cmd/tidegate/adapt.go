@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/core"
 	"github.com/tidegate/tidegate/haproxy"
 	"github.com/tidegate/tidegate/internal/backlog"
+	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/nginxgen"
 	"github.com/tidegate/tidegate/spoa"
 )
@@ -133,57 +134,6 @@ func commands(s control.ProxyStep) []haproxy.Command {
 		return []haproxy.Command{haproxy.DelServer(s.Backend, s.Server)}
 	}
 	return nil
-}
-
-// webAdapter shows a nginxgen.Manager to the controller.
-type webAdapter struct{ manager *nginxgen.Manager }
-
-func (w webAdapter) Apply(ctx context.Context, now time.Time, upstreams []control.WebUpstream) (control.WebOutcome, error) {
-	out, err := w.manager.Apply(ctx, now, webModel(upstreams))
-	return control.WebOutcome{
-		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
-	}, err
-}
-
-func webModel(upstreams []control.WebUpstream) nginxgen.Model {
-	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
-	for _, u := range upstreams {
-		ready := make([]int, len(u.Servers))
-		for i, s := range u.Servers {
-			ready[i] = s.Weight
-		}
-		// A hash method places every unit of weight on its ring, and moves keys when the scale changes.
-		limit := 0
-		if strings.Contains(u.Method, "hash") {
-			limit = 10
-		}
-		weights := nginxgen.Weights(ready, limit)
-		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
-		for i, s := range u.Servers {
-			nu.Servers = append(nu.Servers, nginxgen.Server{Name: s.Name, Address: s.Address, Weight: weights[i], Down: weights[i] == 0})
-		}
-		m.Upstreams = append(m.Upstreams, nu)
-	}
-	return m
-}
-
-func (w webAdapter) Live() (map[string]map[string]int, bool) {
-	m, ok := w.manager.Live()
-	if !ok {
-		return nil, false
-	}
-	out := map[string]map[string]int{}
-	for _, u := range m.Upstreams {
-		out[u.Name] = map[string]int{}
-		for _, s := range u.Servers {
-			weight := max(1, s.Weight)
-			if s.Down {
-				weight = 0
-			}
-			out[u.Name][s.Address] = weight
-		}
-	}
-	return out, true
 }
 
 // nodeAdapter shows an agent.Client to the controller.
@@ -329,6 +279,8 @@ type rooms struct {
 	log     *slog.Logger
 	set     *metrics.Set
 	traffic control.Traffic
+	// names resolves the names in servers' addresses; nil leaves them as they are.
+	names *names.Resolver
 	// offline leaves out what looks at live files.
 	offline bool
 
@@ -371,10 +323,18 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 			}
 			next.web = manager
 		}
-		s.Web = webAdapter{next.web}
+		s.Web = &webAdapter{manager: next.web}
 	}
+	var addresses []string
 	for _, a := range c.Apps {
 		s.Apps = append(s.Apps, controlApp(a))
+		addresses = append(addresses, addressesOf(a)...)
+	}
+	if r.names != nil {
+		r.names.Want(ctx, addresses, c.ResolveEvery)
+		if slices.ContainsFunc(addresses, func(a string) bool { return names.Host(a) != "" }) {
+			s.Names = r.names
+		}
 	}
 	for _, old := range r.proxies {
 		// Series are named after the instance or its socket: they stay when only the time-out has changed.
@@ -411,12 +371,12 @@ func (r *rooms) proxyRoom(h conf.HAProxy) (proxyRoom, error) {
 }
 
 func controlApp(a conf.App) control.App {
-	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions}
+	app := control.App{Policy: a.Policy, Backend: a.Backend, Proxies: a.HAProxy, StaleAfter: a.StaleAfter, At: a.At, AddOptions: a.AddOptions, Readdress: a.Readdress}
 	if b := a.Backlog; b != nil {
 		app.Backlog = backlog.New(backlog.Options{URL: b.URL, Command: b.Command, Every: b.Every, Timeout: b.Timeout})
 	}
 	if u := a.Upstream; u != nil {
-		app.Upstream = control.WebUpstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
+		app.Upstream = controlUpstream(u)
 	}
 	for _, srv := range a.Servers {
 		app.Servers = append(app.Servers, control.Server{
@@ -424,17 +384,4 @@ func controlApp(a conf.App) control.App {
 		})
 	}
 	return app
-}
-
-func nginxOptions(n *conf.Nginx, log *slog.Logger, set *metrics.Set) nginxgen.Options {
-	none := func(d time.Duration) time.Duration {
-		if d == 0 {
-			return -1
-		}
-		return d
-	}
-	return nginxgen.Options{
-		File: n.Include, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile, Log: log, Metrics: set,
-		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights),
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/conf"
 	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/nginxgen"
 )
 
@@ -66,6 +68,7 @@ func checkLive(ctx context.Context, out io.Writer, c *conf.Controller, o liveOpt
 	for _, h := range c.HAProxy {
 		l.haproxy(ctx, c, h)
 	}
+	l.names(ctx, c)
 	l.controller(ctx, c)
 	for _, n := range c.Nodes {
 		l.node(ctx, n, c)
@@ -78,6 +81,29 @@ func checkLive(ctx context.Context, out io.Writer, c *conf.Controller, o liveOpt
 		return errSilent
 	}
 	return nil
+}
+
+// names resolves the names in servers' addresses, as the controller does.
+func (l *liveCheck) names(ctx context.Context, c *conf.Controller) {
+	byName := map[string]string{}
+	var addresses []string
+	for _, a := range c.Apps {
+		for _, address := range addressesOf(a) {
+			if host := names.Host(address); host != "" {
+				byName[host] = address
+				addresses = append(addresses, address)
+			}
+		}
+	}
+	r := names.New(names.Options{})
+	r.Want(ctx, addresses, 0)
+	for _, host := range slices.Sorted(maps.Keys(byName)) {
+		if at := r.Address(byName[host]); at != "" {
+			l.ok("%s is at %s", host, at)
+		} else {
+			l.missing("%s cannot be resolved: its servers would be left out", host)
+		}
+	}
 }
 
 // files looks into the user's HAProxy configuration: HAProxy accepts it, the filter is there, nothing in it is in the way.

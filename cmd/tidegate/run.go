@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate/tidegate/api"
 	"github.com/tidegate/tidegate/conf"
 	"github.com/tidegate/tidegate/control"
+	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/spoa"
 )
 
@@ -70,6 +71,7 @@ type controller struct {
 	conf    *conf.Controller
 	log     *slog.Logger
 	loop    *control.Loop
+	names   *names.Resolver
 	spoa    *spoa.Server
 	spoaLn  net.Listener
 	apiLn   net.Listener
@@ -103,6 +105,7 @@ func runController(ctx context.Context, file string, log *slog.Logger) error {
 	// A refused reload is logged and shown by the loop itself.
 	start(func() error { return conf.Watch(ctx, file, func() { _ = c.loop.Reload() }) })
 	start(func() error { onHangup(ctx, func() { _ = c.loop.Reload() }); return nil })
+	start(func() error { c.names.Run(ctx); return nil })
 	start(func() error { return c.loop.Run(ctx) })
 	wg.Wait()
 	log.Info("tidegate ends; traffic, weights and workers stay as they are")
@@ -119,8 +122,12 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		return nil, err
 	}
 	set := metrics.NewSet()
-	r := &rooms{log: log, set: set}
-	c := &controller{conf: cfg, log: log}
+	store, err := control.NewStore(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	r := &rooms{log: log, set: set, names: names.New(names.Options{File: filepath.Join(cfg.StateDir, "names.json"), Log: log})}
+	c := &controller{conf: cfg, log: log, names: r.names}
 	ok := false
 	defer func() {
 		if !ok {
@@ -136,10 +143,6 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		r.traffic = &trafficAdapter{listen: cfg.SPOA.Listen, server: c.spoa, meter: meter, errors: map[string]*errorShare{}, feeds: map[string]*feed{}}
 	}
 	setup, err := r.build(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	store, err := control.NewStore(cfg.StateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,7 @@ var table = map[string][]string{
 	"sim/report":        {"sim"},
 	"sim/traces":        {"sim"},
 	"internal/hush":     {},
+	"internal/names":    {},
 	"internal/quiet":    {},
 	"internal/unixsock": {},
 	"internal/setup":    {"conf", "conf/haproxy", "haproxy", "nginxgen"},
@@ -60,7 +61,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"conf/haproxy", "haproxy", "spoa"},
+	"tests/bench":       {"conf/haproxy", "haproxy", "nginxgen", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.

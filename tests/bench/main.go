@@ -34,7 +34,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
 	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
-	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api")
+	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx")
 	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
 	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
@@ -97,7 +97,7 @@ func run(args []string) error {
 	for _, part := range []struct {
 		name string
 		run  func(*report, options, string) error
-	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}} {
+	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}} {
 		if !o.wants(part.name) {
 			continue
 		}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/tidegate/tidegate/conf"
+	"github.com/tidegate/tidegate/control"
+	"github.com/tidegate/tidegate/nginxgen"
+)
+
+// webAdapter shows a nginxgen.Manager to the controller.
+type webAdapter struct {
+	manager *nginxgen.Manager
+
+	mu sync.Mutex
+	// live is what was verified last, for what a wish leaves open. It outlives a moment in which nothing is verified.
+	live nginxgen.Model
+}
+
+func (w *webAdapter) Apply(ctx context.Context, now time.Time, upstreams []control.WebUpstream) (control.WebOutcome, error) {
+	out, err := w.manager.Apply(ctx, now, webModel(upstreams, w.lastLive()))
+	return control.WebOutcome{
+		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
+	}, err
+}
+
+func (w *webAdapter) lastLive() nginxgen.Model {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m, ok := w.manager.Live(); ok {
+		w.live = m
+	}
+	return w.live
+}
+
+// Live tells the weights by the servers' names, which stand in the file beside their addresses: an address may change.
+func (w *webAdapter) Live() (map[string]map[string]int, bool) {
+	m, ok := w.manager.Live()
+	if !ok {
+		return nil, false
+	}
+	out := map[string]map[string]int{}
+	for _, u := range m.Upstreams {
+		out[u.Name] = map[string]int{}
+		for _, s := range u.Servers {
+			weight := max(1, s.Weight)
+			if s.Down {
+				weight = 0
+			}
+			out[u.Name][s.Name] = weight
+		}
+	}
+	return out, true
+}
+
+// webModel turns wanted upstreams into the model of the include file. live is what nginx has.
+func webModel(upstreams []control.WebUpstream, live nginxgen.Model) nginxgen.Model {
+	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
+	for _, u := range upstreams {
+		m.Upstreams = append(m.Upstreams, webUpstream(u, liveServers(live, u)))
+	}
+	return m
+}
+
+// liveServers are the live file's servers of an upstream by name.
+func liveServers(live nginxgen.Model, u control.WebUpstream) map[string]nginxgen.Server {
+	out := map[string]nginxgen.Server{}
+	for _, l := range live.Upstreams {
+		if l.Name == u.Name && l.Stream == u.Stream {
+			for _, s := range l.Servers {
+				out[s.Name] = s
+			}
+		}
+	}
+	return out
+}
+
+func webUpstream(u control.WebUpstream, live map[string]nginxgen.Server) nginxgen.Upstream {
+	out := nginxgen.Upstream{Name: u.Name, Stream: u.Stream, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
+	weights := webWeights(u, live)
+	taken := map[string]bool{}
+	for _, s := range u.Servers {
+		taken[s.Address] = true
+	}
+	for i, s := range u.Servers {
+		if s.Address == "" {
+			// Nobody knows yet what its name stands for; what nginx has is what tidegate knew in its last run.
+			s.Address = live[s.Name].Address
+			if s.Address == "" || taken[s.Address] {
+				continue
+			}
+			taken[s.Address] = true
+		}
+		line := nginxgen.Server{
+			Name: s.Name, Address: s.Address, Weight: weights[i], Backup: s.Backup, Down: s.Down || s.Weight <= 0 && !s.Backup,
+			MaxConns: max(s.MaxConns, 0), MaxFails: u.MaxFails, FailTimeout: u.FailTimeout,
+		}
+		switch {
+		case line.MaxConns > 0:
+		case u.MaxConns > 0:
+			line.MaxConns = u.MaxConns
+		case !line.Down && !line.Backup:
+			line.MaxConns = u.MaxConnsPerWorker * s.Weight
+		}
+		out.Servers = append(out.Servers, line)
+	}
+	return out
+}
+
+// webWeights are the weights of an upstream's servers, at least 1: ready workers times their node's speed. Spares stand apart.
+func webWeights(u control.WebUpstream, live map[string]nginxgen.Server) []int {
+	capacity, full := make([]float64, len(u.Servers)), make([]float64, len(u.Servers))
+	most := 0.0
+	for i, s := range u.Servers {
+		speed := s.Speed
+		if speed <= 0 {
+			speed = 1
+		}
+		full[i] = float64(max(s.Workers, 1)) * speed
+		most = max(most, full[i])
+		if !s.Backup && !s.Down {
+			capacity[i] = float64(s.Weight) * speed
+		}
+	}
+	hash := strings.HasPrefix(u.Method, "hash ") || u.Method == "ip_hash"
+	weights := nginxgen.Weights(capacity)
+	if hash {
+		weights = nginxgen.HashWeights(capacity, most)
+		full := nginxgen.HashWeights(full, most)
+		for i, s := range u.Servers {
+			// A server that is down keeps its part of the keys' range, so that only its own keys move.
+			if weights[i] == 0 {
+				weights[i] = full[i]
+				if before, there := live[s.Name]; there {
+					weights[i] = min(max(before.Weight, 1), 10)
+				}
+			}
+		}
+	}
+	for i := range weights {
+		weights[i] = max(weights[i], 1)
+	}
+	return weights
+}
+
+// controlUpstream is an upstream as the configuration has it.
+func controlUpstream(u *conf.Upstream) control.WebUpstream {
+	out := control.WebUpstream{
+		Name: u.Name, Stream: u.Stream, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive,
+		MaxConns: u.MaxConns, MaxConnsPerWorker: u.MaxConnsPerWorker, MaxFails: u.MaxFails, FailTimeout: u.FailTimeout,
+	}
+	for _, l := range u.Lines {
+		out.Servers = append(out.Servers, control.WebServer{
+			Name: l.Name, Address: l.Address, Workers: l.Workers, Speed: l.Speed, Backup: l.Backup, Down: l.Down, MaxConns: l.MaxConns,
+		})
+	}
+	return out
+}
+
+// addressesOf are the addresses of an app's servers, spares too, as the configuration has them.
+func addressesOf(a conf.App) []string {
+	var out []string
+	for _, s := range a.Servers {
+		out = append(out, s.Address)
+	}
+	if a.Upstream != nil {
+		for _, l := range a.Upstream.Lines {
+			out = append(out, l.Address)
+		}
+	}
+	return out
+}
+
+func nginxOptions(n *conf.Nginx, log *slog.Logger, set *metrics.Set) nginxgen.Options {
+	none := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return -1
+		}
+		return d
+	}
+	return nginxgen.Options{
+		File: n.Include, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile, Log: log, Metrics: set,
+		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights),
+	}
+}
