@@ -57,7 +57,6 @@ func (s *site) choose() error {
 	if len(s.taken()) == 0 {
 		return fmt.Errorf("no backend of %s can be taken: %s", s.o.HAProxy, strings.Join(reasons, "; "))
 	}
-	slices.SortStableFunc(s.problems, func(a, b problem) int { return strings.Compare(string(a.severity), string(b.severity)) })
 	return nil
 }
 

@@ -16,60 +16,52 @@ type nginxFile struct {
 	// include is where the generated file goes; needLine is false when a pattern of the http block matches it already.
 	include  string
 	needLine bool
-	// httpLine is the line of the main file after which the include line can be put, 0 when there is none.
-	httpLine int
 }
 
 // upstreamName tells whether a name is what nginx's include and tidegate's configuration both allow.
 func upstreamName(name string) bool { return nameRE.MatchString(name) && !strings.Contains(name, ":") }
 
 // readNginx notes the upstreams and finds the place for the include file.
-func (s *site) readNginx(found []nginxgen.Found, readFile func(string) ([]byte, error), isDir func(string) bool) error {
-	main, err := readFile(s.o.Nginx)
-	if err != nil {
-		return fmt.Errorf("read the nginx configuration: %w", err)
+func (s *site) readNginx(r *nginxReader, isDir func(string) bool) {
+	s.conf = r
+	s.nginx = placeInclude(s.o, r.includes, isDir)
+	s.upstreams = r.upstreams
+	s.problems = append(s.problems, r.problems...)
+	for _, u := range s.upstreams {
+		u.own = sameFile(u.real, s.nginx.include)
+		if !u.own && u.bad == "" && nginxgen.Written(r.texts[u.File]) {
+			u.bad = "tidegate wrote it, and its include file is to be another one now; say --nginx-include " + u.real
+		}
+		s.problems = append(s.problems, u.traps...)
 	}
-	patterns, httpLine := httpIncludes(string(main))
-	for i, p := range patterns {
-		if !filepath.IsAbs(p) {
-			patterns[i] = filepath.Join(filepath.Dir(s.o.Nginx), p)
-		}
-	}
-	s.nginx = placeInclude(s.o, patterns, isDir)
-	s.nginx.httpLine = httpLine
-	for _, f := range found {
-		u := &upstream{Found: f, real: f.File}
-		if real, err := filepath.EvalSymlinks(f.File); err == nil {
-			u.real = real
-		}
-		if text, err := readFile(f.File); err == nil {
-			u.start, u.end = upstreamSpan(string(text), f.Line)
-		}
-		if !plainPath(u.real) {
-			u.start, u.end = 0, 0 // no command can be printed for it
-		}
-		s.upstreams = append(s.upstreams, u)
-	}
-	return nil
 }
 
-// placeInclude chooses the least work: a folder of which nginx reads all files anyway.
-func placeInclude(o Options, patterns []string, isDir func(string) bool) nginxFile {
-	matched := func(file string) bool {
-		for _, p := range patterns {
-			if ok, err := filepath.Match(p, file); err == nil && ok {
-				return true
+// placeInclude chooses the least work: a folder of which nginx reads all files anyway, in the http block and nowhere else.
+func placeInclude(o Options, includes []includeLine, isDir func(string) bool) nginxFile {
+	// read counts the includes that match a file, in the http block and elsewhere.
+	read := func(file string) (inHTTP, elsewhere int) {
+		for _, inc := range includes {
+			switch ok, err := filepath.Match(inc.pattern, file); {
+			case err != nil || !ok:
+			case inc.inHTTP():
+				inHTTP++
+			default:
+				elsewhere++
 			}
 		}
-		return false
+		return inHTTP, elsewhere
 	}
 	if o.NginxInclude != "" {
-		return nginxFile{include: o.NginxInclude, needLine: !matched(o.NginxInclude)}
+		n, _ := read(o.NginxInclude)
+		return nginxFile{include: o.NginxInclude, needLine: n == 0}
 	}
-	for _, p := range patterns {
-		dir := filepath.Dir(p)
+	for _, inc := range includes {
+		dir := filepath.Dir(inc.pattern)
 		file := filepath.Join(dir, upstreamsName)
-		if ok, err := filepath.Match(p, file); err == nil && ok && !strings.ContainsAny(dir, "*?[") && isDir(dir) {
+		if !inc.inHTTP() || strings.ContainsAny(dir, "*?[") || !plainPath(dir) || !isDir(dir) {
+			continue
+		}
+		if n, other := read(file); n == 1 && other == 0 {
 			return nginxFile{include: file}
 		}
 	}
@@ -84,39 +76,28 @@ func (s *site) pair() {
 			for _, b := range s.taken() {
 				named, same, part := strings.EqualFold(b.Name, u.Name), u.sameServers(b), u.partOf(b)
 				fits := pass == 0 && named && same || pass == 1 && named && part || pass == 2 && same
-				if fits && b.upstream == nil && !s.paired(u) && u.takeable() == "" {
+				if fits && b.upstream == nil && u.app == nil && u.takeable() == "" {
 					b.take(u)
 				}
 			}
-		}
-	}
-	for _, u := range s.upstreams {
-		if !s.paired(u) {
-			u.why = s.whyLeft(u)
 		}
 	}
 }
 
 // take pairs the two, unless the generated block would not be accepted.
 func (b *backend) take(u *upstream) {
-	b.upstream = u
+	b.upstream, u.app = u, b
 	if _, err := nginxgen.Render(nginxgen.Model{Upstreams: []nginxgen.Upstream{b.web()}}); err != nil {
-		b.upstream, u.why = nil, err.Error()
+		b.upstream, u.app, u.why = nil, nil, err.Error()
 	}
-}
-
-func (s *site) paired(u *upstream) bool {
-	for _, b := range s.taken() {
-		if b.upstream == u {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *site) whyLeft(u *upstream) string {
 	if u.why != "" {
 		return u.why
+	}
+	if u.bad != "" || u.context != "http" {
+		return u.takeable()
 	}
 	for _, b := range s.taken() {
 		same := u.sameServers(b) || strings.EqualFold(b.Name, u.Name) && u.partOf(b)
@@ -140,6 +121,14 @@ func (s *site) whyLeft(u *upstream) string {
 
 // takeable says what of the block has no place in tidegate's configuration and would be lost, "" when nothing is.
 func (u *upstream) takeable() string {
+	switch {
+	case u.bad != "":
+		return u.bad
+	case u.context != "http":
+		return "it is one of stream, and tidegate.yaml has words for http alone"
+	case len(u.Servers) == 0:
+		return "it has no servers, and nginx refuses that"
+	}
 	if !upstreamName(u.Name) {
 		return "its name is not made of 1 to 64 letters, digits and . _ -"
 	}
@@ -154,8 +143,30 @@ func (u *upstream) takeable() string {
 		}
 	}
 	for _, srv := range u.Servers {
-		if srv.Backup {
-			return "its server " + srv.Address + " is a backup, which has no counterpart in tidegate.yaml"
+		if why := srv.takeable(u.Method); why != "" {
+			return fmt.Sprintf("its server %.80q %s", srv.Address, why)
+		}
+	}
+	return ""
+}
+
+// takeable says what of a server line would be lost and must not be, "" when nothing is.
+func (v webServer) takeable(method string) string {
+	if v.Backup && method != "" && method != "least_conn" {
+		return fmt.Sprintf("is a backup, which nginx itself refuses with %.80q", method)
+	}
+	if v.Backup {
+		return "is a backup, which has no counterpart in tidegate.yaml"
+	}
+	for _, p := range v.Params {
+		switch word, _, _ := strings.Cut(p, "="); word {
+		case "max_fails", "fail_timeout":
+		case "resolve", "service":
+			return fmt.Sprintf("has %q: nginx looks its address up again and again, and tidegate writes fixed ones", p)
+		case "weight":
+			return fmt.Sprintf("has %q, which is no weight", p)
+		default:
+			return fmt.Sprintf("has %q, which has no counterpart in tidegate.yaml", p)
 		}
 	}
 	return ""
@@ -174,10 +185,10 @@ func (u *upstream) lost() []string {
 
 // webAddr brings an address of nginx into the form of ours: nginx takes port 80 when there is none.
 func webAddr(a string) (string, bool) {
-	if ap, err := netip.ParseAddrPort(a); err == nil {
+	if ap, err := netip.ParseAddrPort(a); err == nil && ap.Addr().Zone() == "" && ap.Port() > 0 {
 		return net.JoinHostPort(ap.Addr().String(), strconv.Itoa(int(ap.Port()))), true
 	}
-	if ip, err := netip.ParseAddr(strings.Trim(a, "[]")); err == nil {
+	if ip, err := netip.ParseAddr(strings.Trim(a, "[]")); err == nil && ip.Zone() == "" {
 		return net.JoinHostPort(ip.String(), "80"), true
 	}
 	return a, false
@@ -188,7 +199,9 @@ func (u *upstream) noAddress() string {
 		switch _, ok := webAddr(srv.Address); {
 		case ok:
 		case strings.HasPrefix(srv.Address, "unix:"):
-			return fmt.Sprintf("its server %.80q is a unix socket; no backend that is taken has it", srv.Address)
+			return fmt.Sprintf("its server %.80q is a unix socket: a process of nginx's own machine has it, so taking it out frees nothing elsewhere; tidegate needs an ip:port", srv.Address)
+		case strings.Contains(srv.Address, "$"):
+			return fmt.Sprintf("its server %.80q has a variable, which nginx takes for a part of a name there; tidegate needs an ip:port", srv.Address)
 		default:
 			return fmt.Sprintf("its server %.80q is a name, which nginx resolves only once, when it reads its files; tidegate needs an ip:port", srv.Address)
 		}

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,7 @@ const erlang, latency, busyRatio, noop = "erlang", "latency", "busy_ratio", "noo
 
 // Options say what to read and where the result will be used.
 type Options struct {
-	// HAProxy is the user's haproxy.cfg, Nginx the user's nginx.conf, "" for none.
+	// HAProxy is the user's haproxy.cfg, Nginx the user's nginx.conf, "" for none; one is needed.
 	HAProxy, Nginx string
 	// Out is the folder to write to; tidegate's own configuration is meant to stay there.
 	Out string
@@ -31,6 +32,10 @@ type Options struct {
 	Strategy, Variant string
 	// Backends are the only ones to take; none means all that can be.
 	Backends []string
+	// Upstreams are the only upstreams to take as apps of their own; none means all that can be, without HAProxy, and none with it.
+	Upstreams []string
+	// AskNginx is the nginx program that is to confirm what was read (`nginx -T`), "" for none.
+	AskNginx string
 	// Arrivals makes HAProxy tell of each request's arrival too, for the age of open requests; a second exchange per request.
 	Arrivals bool
 	// RequestIDs gives each request an id that a log-format can show, %[var(txn.tidegate_id)].
@@ -67,13 +72,13 @@ const (
 )
 
 // Make reads the files and plans. Every error is about what the user has given: a flag, a file that is missing or broken, no
-// backend to take.
-func Make(o Options) (*Plan, error) {
+// backend and no upstream to take.
+func Make(ctx context.Context, o Options) (*Plan, error) {
 	o, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
-	s, err := read(o)
+	s, err := read(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -81,27 +86,36 @@ func Make(o Options) (*Plan, error) {
 }
 
 // read is the part of Make that looks at the disk.
-func read(o Options) (*site, error) {
-	cfg, err := haproxy.ReadConfig(o.HAProxy)
-	if err != nil {
-		return nil, err
+func read(ctx context.Context, o Options) (*site, error) {
+	s := newSite(o, nil, "")
+	if o.HAProxy != "" {
+		cfg, err := haproxy.ReadConfig(o.HAProxy)
+		if err != nil {
+			return nil, err
+		}
+		text, err := os.ReadFile(o.HAProxy)
+		if err != nil {
+			return nil, fmt.Errorf("read the HAProxy configuration: %w", err)
+		}
+		s = newSite(o, cfg, string(text))
 	}
-	text, err := os.ReadFile(o.HAProxy)
-	if err != nil {
-		return nil, fmt.Errorf("read the HAProxy configuration: %w", err)
-	}
-	s := newSite(o, cfg, string(text))
 	if o.Nginx == "" {
 		return s, nil
 	}
-	found, warnings, err := nginxgen.ReadUpstreams(o.Nginx)
+	r, err := readNginxTree(o.Nginx)
 	if err != nil {
-		return nil, fmt.Errorf("read the nginx configuration %s: %w", o.Nginx, err)
-	}
-	s.warnings = warnings
-	if err := s.readNginx(found, os.ReadFile, isDir); err != nil {
 		return nil, err
 	}
+	if err := r.compare(); err != nil {
+		return nil, err
+	}
+	if o.AskNginx != "" {
+		if err := r.ask(ctx, o.AskNginx); err != nil {
+			return nil, err
+		}
+	}
+	r.link()
+	s.readNginx(r, isDir)
 	return s, nil
 }
 
@@ -112,17 +126,51 @@ func isDir(path string) bool {
 
 // plan decides and renders; it reads nothing.
 func (s *site) plan() (*Plan, error) {
-	if err := s.choose(); err != nil {
-		return nil, err
+	if s.o.HAProxy != "" {
+		if err := s.choose(); err != nil {
+			return nil, err
+		}
+	} else if len(s.upstreams) == 0 {
+		return nil, fmt.Errorf("%s: no upstream block, so there is nothing to take over", s.conf.name())
 	}
 	s.pair()
+	if err := s.adopt(); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(s.problems, func(a, b problem) int { return strings.Compare(string(a.severity), string(b.severity)) })
 	p := &Plan{Out: s.o.Out}
 	add := func(name, text string) { p.Files = append(p.Files, File{Name: name, Text: text, Mode: 0o644}) }
+	if s.o.HAProxy != "" {
+		if err := s.addHAProxy(add); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.addNginx(add); err != nil {
+		return nil, err
+	}
+	v := s.view()
+	config, err := v.render("tidegate.yaml")
+	if err != nil {
+		return nil, err
+	}
+	add(configName, config)
+	if err := s.addAgents(p, v, add); err != nil {
+		return nil, err
+	}
+	if p.Instructions, err = v.render("README.txt"); err != nil {
+		return nil, err
+	}
+	add(readmeName, p.Instructions)
+	p.Report = s.report()
+	return p, nil
+}
+
+func (s *site) addHAProxy(add func(name, text string)) error {
 	params := haproxyconf.Params{
 		Variant: s.o.Variant, SPOAAddr: "unix@" + s.agentSocket(), SPOEFile: filepath.Join(s.o.HAProxyDir, spoeName), Track: s.track,
 		Arrivals: s.o.Arrivals, IDs: s.o.RequestIDs,
 	}
-	for _, b := range s.taken() {
+	for _, b := range s.proxied() {
 		hb := haproxyconf.Backend{Name: b.Name}
 		for _, srv := range b.servers {
 			hb.Servers = append(hb.Servers, srv.Name)
@@ -131,30 +179,14 @@ func (s *site) plan() (*Plan, error) {
 	}
 	ha, err := haproxyconf.Render(params)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.lines = ha.BackendLines
 	add(spoeName, ha.SPOE)
 	add(includeName, ha.Include)
 	add(linesName, s.backendLines())
 	add(insertName, s.insertScript())
-	if err := s.addNginx(add); err != nil {
-		return nil, err
-	}
-	config, err := s.render("tidegate.yaml", nil)
-	if err != nil {
-		return nil, err
-	}
-	add(configName, config)
-	if err := s.addAgents(p, add); err != nil {
-		return nil, err
-	}
-	if p.Instructions, err = s.render("README.txt", nil); err != nil {
-		return nil, err
-	}
-	add(readmeName, p.Instructions)
-	p.Report = s.report()
-	return p, nil
+	return nil
 }
 
 func (s *site) addNginx(add func(name, text string)) error {
@@ -175,9 +207,10 @@ func (s *site) addNginx(add func(name, text string)) error {
 	return nil
 }
 
-func (s *site) addAgents(p *Plan, add func(name, text string)) error {
-	for _, n := range s.nodes() {
-		text, err := s.render("agent.yaml", n)
+func (s *site) addAgents(p *Plan, v view, add func(name, text string)) error {
+	for _, n := range v.Nodes {
+		v.Node = n
+		text, err := v.render("agent.yaml")
 		if err != nil {
 			return err
 		}
@@ -210,8 +243,15 @@ func (o Options) complete() (Options, error) {
 	if o.Arrivals && o.Variant == haproxyconf.Variant26 {
 		return o, fmt.Errorf("--arrivals needs the files for HAProxy %s and later (--variant %[1]s): HAProxy 2.6 can forget a timer between the two exchanges, and then a request waits for a late agent (docs/spoe.md)", haproxyconf.Variant30)
 	}
-	if o.HAProxy == "" || o.Out == "" {
-		return o, errors.New("both --haproxy FILE and --out DIR are needed")
+	switch {
+	case o.HAProxy == "" && o.Nginx == "" || o.Out == "":
+		return o, errors.New("--out DIR is needed, and --haproxy FILE, --nginx FILE or both")
+	case o.HAProxy == "" && (o.Strategy == erlang || o.Strategy == latency):
+		return o, fmt.Errorf("--strategy %s needs --haproxy: the times of requests come from HAProxy's filter; without it %s and %s are left", o.Strategy, busyRatio, noop)
+	case o.HAProxy == "" && len(o.Backends) > 0:
+		return o, errors.New("--backend needs --haproxy; the upstreams to take are named by --upstream")
+	case o.Nginx == "" && len(o.Upstreams) > 0:
+		return o, errors.New("--upstream needs --nginx")
 	}
 	if o.HAProxyDir == "" {
 		o.HAProxyDir = "/etc/haproxy"

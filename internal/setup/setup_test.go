@@ -27,20 +27,24 @@ func folder(t *testing.T, name string) string {
 	return dir
 }
 
-// Everything that init prints and writes for three users, but for what conf/haproxy writes and tests itself.
+// Everything that init prints and writes for four users, the last without HAProxy, but for what conf/haproxy writes and tests itself.
 func TestGolden(t *testing.T) {
 	for name, o := range map[string]Options{
 		"debian": {Nginx: "nginx.conf", Token: "not-a-secret-but-a-test"},
 		"nodes":  {Strategy: "busy_ratio", Variant: "3.0", Token: "not-a-secret-but-a-test", Middleware: "# python\n", RackMiddleware: "# ruby\n", Backends: []string{"shop:80", "api"}},
 		"odd":    {Nginx: "nginx.conf", Strategy: "noop", HAProxyDir: "/opt/haproxy"},
+		"web":    {Nginx: "nginx.conf", Token: "not-a-secret-but-a-test", Middleware: "# python\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t, name)
-			o.HAProxy, o.Out = filepath.Join(dir, "haproxy.cfg"), filepath.Join(dir, "made", "out")
+			o.Out = filepath.Join(dir, "made", "out")
+			if name != "web" {
+				o.HAProxy = filepath.Join(dir, "haproxy.cfg")
+			}
 			if o.Nginx != "" {
 				o.Nginx = filepath.Join(dir, o.Nginx)
 			}
-			p, err := Make(o)
+			p, err := Make(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +148,7 @@ func makeFrom(t *testing.T, text string, o Options) (*Plan, error) {
 			t.Fatal(err)
 		}
 	}
-	return Make(o)
+	return Make(t.Context(), o)
 }
 
 func TestMistakesAreOneSentence(t *testing.T) {
@@ -177,7 +181,7 @@ func TestMistakesAreOneSentence(t *testing.T) {
 		"arrivals with 2.6":       {shop, Options{Arrivals: true}, `--arrivals needs the files for HAProxy 3.0 and later`},
 		"an unknown variant":      {shop, Options{Variant: "2.4"}, `--variant "2.4" is not allowed`},
 		"a path for two files":    {shop, Options{HAProxyDir: "/etc/my haproxy"}, "letters, digits and"},
-		"an nginx.conf like this": {shop, Options{Nginx: "http {\x00"}, "nginx.conf: "},
+		"an nginx.conf like this": {shop, Options{Nginx: "http {\x00"}, "nginx.conf:1: there is a NUL byte"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := makeFrom(t, c.text, c.o)
@@ -186,11 +190,11 @@ func TestMistakesAreOneSentence(t *testing.T) {
 			}
 		})
 	}
-	_, err := Make(Options{HAProxy: "none.cfg", Out: "x"})
+	_, err := Make(t.Context(), Options{HAProxy: "none.cfg", Out: "x"})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
-	if _, err := Make(Options{HAProxy: "none.cfg"}); err == nil {
+	if _, err := Make(t.Context(), Options{HAProxy: "none.cfg"}); err == nil {
 		t.Error("no --out was accepted")
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate/haproxy"
-	"github.com/tidegate/tidegate/nginxgen"
 )
 
 // site is everything known about the user's HAProxy and nginx, and what was decided about it.
@@ -26,8 +25,8 @@ type site struct {
 	problems []problem
 
 	nginx     nginxFile
+	conf      *nginxReader // nil without nginx
 	upstreams []*upstream
-	warnings  []string
 	lines     string // what each backend gets
 }
 
@@ -49,6 +48,8 @@ type backend struct {
 	// because says why it is not the default one.
 	because string
 	left    []string // "NAME: why", of servers that are left alone
+	// WebOnly: HAProxy has no part in it, its Name is that of the app.
+	WebOnly bool
 	// upstream is the one that it is paired with.
 	upstream *upstream
 }
@@ -58,15 +59,6 @@ type server struct {
 	haproxy.ConfigServer
 	Address  string
 	AlwaysUp bool
-}
-
-type upstream struct {
-	nginxgen.Found
-	why string
-	// start and end are the block's first and last line, 0 when they are not sure or shared with something else.
-	start, end int
-	// real is its file with symbolic links followed: an editor that replaces files would cut the link.
-	real string
 }
 
 // problem is a finding with its place.
@@ -83,6 +75,9 @@ const (
 
 func newSite(o Options, cfg *haproxy.Config, text string) *site {
 	s := &site{o: o, cfg: cfg, text: strings.Split(text, "\n")}
+	if cfg == nil {
+		return s
+	}
 	for _, b := range cfg.Backends {
 		s.backends = append(s.backends, &backend{ConfigBackend: b})
 	}
@@ -192,6 +187,11 @@ func (s *site) taken() []*backend {
 		}
 	}
 	return out
+}
+
+// proxied are the backends that are taken and are HAProxy's.
+func (s *site) proxied() []*backend {
+	return slices.DeleteFunc(s.taken(), func(b *backend) bool { return b.WebOnly })
 }
 
 // TakenServers are the servers that tidegate will manage.

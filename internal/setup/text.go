@@ -20,7 +20,8 @@ var (
 	//go:embed templates
 	templateFiles embed.FS
 	templates     = template.Must(template.New("").Funcs(template.FuncMap{
-		"quote": strconv.Quote, "dir": filepath.Dir, "base": filepath.Base, "join": strings.Join,
+		"quote": strconv.Quote, "dir": filepath.Dir, "base": filepath.Base, "join": strings.Join, "shown": shown,
+		"step": func() int { return 0 }, // render puts a counter in its place
 	}).ParseFS(templateFiles, "templates/*"))
 )
 
@@ -33,33 +34,33 @@ type view struct {
 	Nodes                 []node
 	Node                  any
 	Managed, Middleware   bool
-	Edits                 []edit
-	// Web is true when nginx takes part. Include, NeedLine and HTTPLine are about its include file.
+	// Proxied are the backends that are HAProxy's.
+	Proxied []*backend
+	// Web is true when nginx takes part, Changes are what has to be changed in its files. Include is where its include file
+	// goes; NeedLine tells that a change is a line for it.
 	Web, NeedLine                bool
 	Include                      string
-	HTTPLine                     int
+	Changes                      []change
 	SPOE, Cfg, Config, Upstreams string
 	Marked, Installed            bool
-	// RealHAProxy is haproxy.cfg with symbolic links followed: sed would replace a link. RealNginx is the same of nginx.conf.
-	RealHAProxy, RealNginx string
+	// RealHAProxy is haproxy.cfg with symbolic links followed: sed would replace a link.
+	RealHAProxy string
 	// Errors are the problems of that severity, with their places.
 	Errors []string
 }
 
-// edit is an upstream block of the user's that the generated one replaces.
-type edit struct {
-	Name, File string
-	Start, End int
-}
-
-func (s *site) render(name string, n any) (string, error) {
+// view is what holds for every template.
+func (s *site) view() view {
 	v := view{
 		Options: s.o, Chroot: s.global.chroot, Group: s.global.group, Socket: s.global.socket, SocketAdvice: s.global.advice, Listen: s.listenSocket(),
-		Backends: s.taken(), Nodes: s.nodes(), Node: n, Managed: s.managed(), Middleware: s.o.Middleware != "",
-		Edits: s.edits(), Include: s.nginx.include, NeedLine: s.nginx.needLine, HTTPLine: s.nginx.httpLine,
+		Backends: s.taken(), Nodes: s.nodes(), Managed: s.managed(), Middleware: s.o.Middleware != "",
+		Proxied: s.proxied(), Include: s.nginx.include, NeedLine: s.nginx.needLine,
 		SPOE: filepath.Join(s.o.HAProxyDir, spoeName), Cfg: filepath.Join(s.o.HAProxyDir, includeName),
 		Config: filepath.Join(s.o.Out, configName), Upstreams: filepath.Join(s.o.Out, upstreamsName),
-		Web: s.web(), Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy), RealNginx: followed(s.o.Nginx),
+		Web: s.web(), Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy),
+	}
+	if v.Web {
+		v.Changes = s.changes()
 	}
 	for _, b := range s.taken() {
 		v.Marked = v.Marked || len(b.Tidegate) > 0
@@ -69,8 +70,14 @@ func (s *site) render(name string, n any) (string, error) {
 			v.Errors = append(v.Errors, p.place+": "+p.text)
 		}
 	}
+	return v
+}
+
+func (v view) render(name string) (string, error) {
 	var b strings.Builder
-	if err := templates.ExecuteTemplate(&b, name, v); err != nil {
+	steps := 0
+	numbered := template.Must(templates.Clone()).Funcs(template.FuncMap{"step": func() int { steps++; return steps }})
+	if err := numbered.ExecuteTemplate(&b, name, v); err != nil {
 		return "", fmt.Errorf("render %s: %w", name, err)
 	}
 	return b.String(), nil
@@ -79,17 +86,6 @@ func (s *site) render(name string, n any) (string, error) {
 // web tells whether nginx takes part.
 func (s *site) web() bool {
 	return slices.ContainsFunc(s.taken(), func(b *backend) bool { return b.upstream != nil })
-}
-
-func (s *site) edits() []edit {
-	var out []edit
-	for _, b := range s.taken() {
-		// A block in the include file's own place is tidegate's, from an earlier time.
-		if u := b.upstream; u != nil && !sameFile(u.real, s.nginx.include) {
-			out = append(out, edit{u.Name, u.real, u.start, u.end})
-		}
-	}
-	return out
 }
 
 // followed is the path without symbolic links, or the path itself when that cannot be said or written in a command.
@@ -110,7 +106,7 @@ func sameFile(a, b string) bool {
 func (s *site) backendLines() string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "# What to add to %s, by hand or with %s. The lines are the same for each backend.\n", s.o.HAProxy, insertName)
-	for _, b := range s.taken() {
+	for _, b := range s.proxied() {
 		fmt.Fprintf(&t, "\n# Right after line %d, \"%s %s\":\n%s", b.Line, b.Kind, b.Name, s.lines)
 	}
 	return t.String()
@@ -120,7 +116,7 @@ func (s *site) backendLines() string {
 func (s *site) insertScript() string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "# sed -i -f THIS-FILE %s\n/^[[:space:]]*%s$/,/^[[:space:]]*%s$/d\n", s.o.HAProxy, beginMark, endMark)
-	for _, b := range s.taken() {
+	for _, b := range s.proxied() {
 		fmt.Fprintf(&t, "%s a\\\n", s.address(b))
 		lines := strings.Split(strings.TrimSuffix(strings.ReplaceAll(s.lines, `\`, `\\`), "\n"), "\n")
 		t.WriteString(strings.Join(lines, "\\\n") + "\n")
@@ -154,23 +150,17 @@ func (s *site) address(b *backend) string {
 // report says what was found.
 func (s *site) report() string {
 	var t strings.Builder
-	fmt.Fprintf(&t, "%s: %s, %d taken\n", s.o.HAProxy, count(len(s.backends), "backend"), len(s.taken()))
-	for _, b := range s.backends {
-		s.reportBackend(&t, b)
+	if s.o.HAProxy != "" {
+		found := slices.DeleteFunc(slices.Clone(s.backends), func(b *backend) bool { return b.WebOnly })
+		fmt.Fprintf(&t, "%s: %s, %d taken\n", s.o.HAProxy, count(len(found), "backend"), len(s.proxied()))
+		for _, b := range found {
+			s.reportBackend(&t, b)
+		}
 	}
 	if s.o.Nginx != "" {
-		fmt.Fprintf(&t, "\n%s: %s\n", s.o.Nginx, count(len(s.upstreams), "upstream"))
-		for _, u := range s.upstreams {
-			s.reportUpstream(&t, u)
-		}
-		if !s.web() {
-			fmt.Fprintf(&t, "  so nginx is left alone: no include file is written and %s does not speak of nginx\n", configName)
-		}
-		for _, w := range s.warnings {
-			fmt.Fprintf(&t, "  note: %s\n", w)
-		}
+		s.reportNginx(&t)
 	}
-	if s.global.advice != "" {
+	if s.o.HAProxy != "" && s.global.advice != "" {
 		fmt.Fprintf(&t, "\nThere is no stats socket that tidegate can use as it is; %s names %s. %s\n", configName, s.global.socket, s.global.advice)
 	}
 	if len(s.problems) == 0 {
@@ -194,16 +184,7 @@ func (s *site) reportBackend(t *strings.Builder, b *backend) {
 		fmt.Fprintf(t, "         because: %s\n", b.why)
 		return
 	}
-	for _, v := range b.servers {
-		role := "serves now"
-		switch {
-		case v.AlwaysUp:
-			role = "always up"
-		case v.Disabled:
-			role = "disabled, a slot to grow into"
-		}
-		fmt.Fprintf(t, "         server %s %s (%s)\n", v.Name, v.Address, role)
-	}
+	b.reportServers(t)
 	for _, l := range b.left {
 		fmt.Fprintf(t, "         left alone: %s\n", l)
 	}
@@ -220,6 +201,42 @@ func because(why string) string {
 	return ", because " + why
 }
 
+func (b *backend) reportServers(t *strings.Builder) {
+	off := "disabled, a slot to grow into"
+	if b.WebOnly {
+		off = "down, a slot to grow into"
+	}
+	for _, v := range b.servers {
+		role := "serves now"
+		switch {
+		case v.AlwaysUp:
+			role = "always up"
+		case v.Disabled:
+			role = off
+		}
+		fmt.Fprintf(t, "         server %s %s (%s)\n", v.Name, v.Address, role)
+	}
+}
+
+func (s *site) reportNginx(t *strings.Builder) {
+	if s.o.HAProxy != "" {
+		t.WriteByte('\n')
+	}
+	n := 0
+	for _, u := range s.upstreams {
+		if u.app != nil {
+			n++
+		}
+	}
+	fmt.Fprintf(t, "%s: %s, %d taken\n", s.conf.name(), count(len(s.upstreams), "upstream"), n)
+	for _, u := range s.upstreams {
+		s.reportUpstream(t, u)
+	}
+	if !s.web() {
+		fmt.Fprintf(t, "  so nginx is left alone: no include file is written and %s does not speak of nginx\n", configName)
+	}
+}
+
 func (s *site) reportUpstream(t *strings.Builder, u *upstream) {
 	verdict := "take "
 	if u.why != "" {
@@ -233,14 +250,17 @@ func (s *site) reportUpstream(t *strings.Builder, u *upstream) {
 		}
 		addrs = append(addrs, shown(v.Address))
 	}
-	place := u.File
-	if u.Line > 0 {
-		place += ":" + strconv.Itoa(u.Line)
-	}
-	fmt.Fprintf(t, "  %s  upstream %s (%s): %s\n", verdict, shown(u.Name), shown(place), strings.Join(addrs, ", "))
+	fmt.Fprintf(t, "  %s  upstream %s (%s): %s\n", verdict, shown(u.Name), shown(u.place()), strings.Join(addrs, ", "))
 	if u.why != "" {
 		fmt.Fprintf(t, "         because: %s\n", u.why)
 		return
+	}
+	if b := u.app; b.WebOnly {
+		b.reportServers(t)
+		fmt.Fprintf(t, "         strategy %s%s\n", b.Strategy, because(b.because))
+	}
+	if slices.ContainsFunc(u.Servers, func(v webServer) bool { return v.Weight != 1 }) {
+		t.WriteString("         its own weights hold until tidegate changes something, then weights are the ready workers\n")
 	}
 	if lost := u.lost(); len(lost) > 0 {
 		fmt.Fprintf(t, "         will be lost, tidegate.yaml has no place for it: %s\n", shown(strings.Join(lost, ", ")))

@@ -332,6 +332,70 @@ func write(t *testing.T, rig *harness.Rig, name, text string) string {
 	return path
 }
 
+// nginx without HAProxy: read, write, do what is printed, serve, run the controller on what was written, take out again.
+func TestInitNginxAlone(t *testing.T) {
+	harness.Need(t, "nginx")
+	t.Parallel()
+	rig := harness.ForTest(t)
+	web, one, two := addr(t, rig), origin(t), origin(t)
+	nginxConf := write(t, rig, "nginx.conf", rig.NginxMain("nginx", fmt.Sprintf(`    upstream shop { # one
+        keepalive 8; least_conn;
+        server %s weight=3;
+        server %s;
+    }
+    server { listen %s; location ~ ^/a\ b$ { return 204; } location / { proxy_pass http://shop; } }
+`, one, two, web)))
+	was := contents(t, nginxConf)
+	out := rig.Path("out")
+	printed := mustInit(t, "--nginx", nginxConf, "--out", out)
+	unchanged(t, "after init", was)
+	for _, want := range []string{nginxConf + ": 1 upstream, 1 taken", "strategy noop, because", nginxConf + ":14: the method stands after keepalive", "In " + nginxConf + " replace lines 13 to 17 ("} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("not printed: %q in\n%s", want, printed)
+		}
+	}
+	if strings.Contains(printed, "haproxy") {
+		t.Errorf("HAProxy is spoken of:\n%s", printed)
+	}
+	install(t, rig, printed)
+	n, err := rig.Start("nginx", nil, "nginx", "-p", rig.Dir, "-c", nginxConf, "-e", rig.Path("start.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.WaitListening(web, 20*time.Second); err != nil {
+		t.Fatalf("%v\n%s", err, n.Log())
+	}
+	resp, err := http.Get("http://" + web + "/")
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%+v %v", resp, err)
+	}
+	resp.Body.Close()
+	file := out + "/tidegate.yaml"
+	yaml := write(t, rig, "run.yaml", strings.NewReplacer("unix:/run/tidegate/api.sock", "unix:"+rig.Path("api.sock"), "/var/lib/tidegate", rig.Path("state")).Replace(contents(t, file)[file]))
+	controller, err := rig.Start("tidegate", nil, binaryPath, "run", "-c", yaml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := api.NewClient("unix:" + rig.Path("api.sock"))
+	defer client.Close()
+	var last api.Status
+	err = harness.WaitFor("the controller to find nginx well", 30*time.Second, func() bool {
+		s, err := client.Status(context.Background())
+		last = s
+		return err == nil && s.Turn >= 2 && len(s.Sources) == 1 && s.Sources[0].OK && len(s.Apps) == 1 && len(s.Apps[0].Servers) == 2
+	})
+	if err != nil {
+		t.Fatalf("%v\n%+v\n%s", err, last, controller.Log())
+	}
+	for _, p := range []*harness.Proc{controller, n} {
+		if err := p.Stop(20 * time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	undo(t, rig, printed)
+	unchanged(t, "taken out again", was)
+}
+
 const shortHead = "global\n    stats socket /run/haproxy/admin.sock mode 660 level admin\ndefaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n"
 
 // One listen section, no nginx, no chroot, and nginx with an include line of its own: the smaller ways.
@@ -416,6 +480,8 @@ func TestInitRefusals(t *testing.T) {
 	tcp := write(t, rig, "tcp.cfg", "backend mail\n    server m1 127.0.0.1:25\n")
 	none := write(t, rig, "none.cfg", shortHead)
 	nginx := write(t, rig, "nginx.conf", "events { }\nhttp {\x00}\n")
+	bare := write(t, rig, "bare.conf", "events { }\nhttp { }\n")
+	deep := write(t, rig, "deep.conf", strings.Repeat("a{", 1_000_000))
 	// Somebody's own file, in the place of one of ours.
 	mine := write(t, rig, "full/tidegate.yaml", "mine\n")
 	for name, c := range map[string]struct {
@@ -432,6 +498,11 @@ func TestInitRefusals(t *testing.T) {
 		"no such backend":        {[]string{"--haproxy", good, "--out", rig.Path("out"), "--backend", "blog"}, `--backend "blog"`},
 		"no such strategy":       {[]string{"--haproxy", good, "--out", rig.Path("out"), "--strategy", "guess"}, "erlang, latency, busy_ratio, noop"},
 		"no folder to write to":  {[]string{"--haproxy", good}, "--out DIR"},
+		"nothing to read":        {[]string{"--out", rig.Path("out")}, "--haproxy FILE, --nginx FILE or both"},
+		"nginx's folder":         {[]string{"--nginx", rig.Dir, "--out", rig.Path("out")}, rig.Dir + " is a folder; name nginx's main file"},
+		"not nginx's file":       {[]string{"--nginx", good, "--out", rig.Path("out")}, good + ":10: this is not what nginx reads"},
+		"no upstreams":           {[]string{"--nginx", bare, "--out", rig.Path("out")}, bare + ": no upstream block, so there is nothing to take over"},
+		"a million blocks deep":  {[]string{"--nginx", deep, "--out", rig.Path("out")}, deep + ":1: this is not what nginx reads: blocks nest deeper than 64"},
 		"no such flag":           {[]string{"--yes"}, "unknown flag"},
 		"an argument not wanted": {[]string{"now", "--haproxy", good, "--out", rig.Path("out")}, "unknown command"},
 	} {
