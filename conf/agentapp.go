@@ -6,8 +6,11 @@ import "strconv"
 type AgentApp struct {
 	Name     string
 	Min, Max int
-	// Marks is the folder of the request marks.
-	Marks string
+	// Marks is the folder of the request marks, empty when there is none. Sockets are what the app listens on.
+	Marks   string
+	Sockets []string
+	// Busy is what counts the busy workers: BusyMarks, BusySockets or BusyServer.
+	Busy string
 	// Exactly one of these is not nil: the server that runs the app.
 	Gunicorn *AgentGunicorn
 }
@@ -18,9 +21,13 @@ type AgentGunicorn struct{ PIDFile string }
 func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) AgentApp {
 	app := AgentApp{Name: s.name(key+".name", raw.Name)}
 	s.unique(seen, "app name", key+".name", raw.Name)
-	app.Marks = s.path(key+".marks", raw.Marks, "")
+	s.agentSockets(key+".sockets", raw.Sockets, &app, seen)
+	if raw.Marks != "" {
+		app.Marks = s.path(key+".marks", raw.Marks, "")
+	}
 	s.unique(seen, "marks folder", key+".marks", raw.Marks)
 	s.agentServer(key, raw, &app, seen)
+	s.agentBusy(key+".busy", raw.Busy, &app)
 	s.agentWorkers(key+".workers", raw.Workers, &app)
 	return app
 }

@@ -229,6 +229,8 @@ type rawAgent struct {
 type rawAgentApp struct {
 	Name     string       `yaml:"name"`
 	Marks    string       `yaml:"marks"`
+	Sockets  []string     `yaml:"sockets"`
+	Busy     string       `yaml:"busy"`
 	Gunicorn *rawGunicorn `yaml:"gunicorn"`
 	Workers  *rawWorkers  `yaml:"workers"`
 }

@@ -30,6 +30,7 @@ var table = map[string][]string{
 	"agent/filemarks":   {"agent/adapter", "agent/proc"},
 	"agent/proc":        {},
 	"agent/signals":     {"agent/adapter", "agent/proc"},
+	"agent/sockdiag":    {"agent/adapter"},
 	"api":               {"internal/unixsock"},
 	"api/decision":      {"core", "core/sizing"},
 	"conf":              {"core", "core/sizing"},
