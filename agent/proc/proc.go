@@ -141,9 +141,6 @@ type Reader struct{ buf []byte }
 
 // file returns the content of /proc/NAME, valid until the next call; ErrGone when the process has ended.
 func (r *Reader) file(name string) ([]byte, error) {
-	if r.buf == nil {
-		r.buf = make([]byte, 64<<10)
-	}
 	f, err := os.Open("/proc/" + name)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -152,9 +149,21 @@ func (r *Reader) file(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	b, err := r.all(f)
+	if err != nil && !errors.Is(err, ErrGone) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b, err
+}
+
+// all returns the content of an open file from its beginning, valid until the next call.
+func (r *Reader) all(f *os.File) ([]byte, error) {
+	if r.buf == nil {
+		r.buf = make([]byte, 64<<10)
+	}
 	n := 0
 	for n < len(r.buf) {
-		m, err := f.Read(r.buf[n:])
+		m, err := f.ReadAt(r.buf[n:], int64(n))
 		n += m
 		if err == io.EOF {
 			return r.buf[:n], nil
@@ -163,10 +172,10 @@ func (r *Reader) file(name string) ([]byte, error) {
 			return nil, ErrGone
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("read %s: longer than %d bytes", name, len(r.buf))
+	return nil, fmt.Errorf("longer than %d bytes", len(r.buf))
 }
 
 // Stat reads /proc/PID/stat; ErrGone when there is no such process.

@@ -54,7 +54,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"conf/haproxy", "haproxy", "spoa"},
+	"tests/bench":       {"agent", "agent/filemarks", "agent/proc", "agent/signals", "agent/sockdiag", "conf/haproxy", "haproxy", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.

@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/tidegate/tidegate/agent"
+	"github.com/tidegate/tidegate/agent/filemarks"
+	"github.com/tidegate/tidegate/agent/signals"
+	"github.com/tidegate/tidegate/agent/sockdiag"
+)
+
+const (
+	nodeApps    = 20
+	nodeWorkers = 50
+	nodeBusy    = 10                     // requests in progress in each application
+	nodeLong    = 200 * time.Millisecond // how long each of them takes
+	nodeMarks   = 1000
+	nodeConns   = 4000
+	nodeSlices  = 6 // of the time in which the agent's processor time is measured
+)
+
+// playNode runs the node agent for applications given as NAME=PIDFILE=MARKS until its input ends. "profile PATH" begins
+// a CPU profile and "stop" ends it.
+func playNode(listen string, apps []string) error {
+	o := agent.Options{Node: "n1", Listen: listen, Log: slog.New(slog.DiscardHandler)}
+	for _, text := range apps {
+		f := strings.Split(text, "=")
+		if len(f) != 3 {
+			return fmt.Errorf("%q is not NAME=PIDFILE=MARKS", text)
+		}
+		o.Apps = append(o.Apps, agent.App{Name: f[0], Min: 1, Max: 100, Source: filemarks.New(f[2]),
+			Actuator: signals.NewGunicorn(f[1], 1, 100)})
+	}
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	fmt.Println("ready")
+	var profile *os.File
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		verb, path, _ := strings.Cut(in.Text(), " ")
+		switch verb {
+		case "profile":
+			if profile, err = os.Create(path); err == nil {
+				err = pprof.StartCPUProfile(profile)
+			}
+			if err != nil {
+				cancel()
+				return errors.Join(err, <-done)
+			}
+			fmt.Println("started")
+		case "stop":
+			pprof.StopCPUProfile()
+			fmt.Println("stopped", profile.Close())
+		}
+	}
+	cancel()
+	return errors.Join(in.Err(), <-done)
+}
+
+// node is a node agent in a process of its own, in front of a fleet that does nothing.
+type node struct {
+	*report
+	opts   options
+	dir    string
+	fleet  *fleet
+	agent  *child
+	client *agent.Client
+}
+
+// runNode measures the node agent: its report, its readings, and what it costs by itself.
+func runNode(rep *report, o options, dir string) error {
+	if err := firstOf(nodeScan(rep, o, dir), nodeSockets(rep, o)); err != nil {
+		return fmt.Errorf("the node agent: %w", err)
+	}
+	n := &node{report: rep, opts: o, dir: dir}
+	var err error
+	if n.fleet, err = startFleet(dir, nodeApps, nodeWorkers, nodeBusy, nodeLong); err != nil {
+		return fmt.Errorf("the node agent's fleet: %w", err)
+	}
+	defer n.fleet.close()
+	if err := n.start(); err != nil {
+		return fmt.Errorf("the node agent: %w", err)
+	}
+	defer n.agent.stop()
+	if err := firstOf(n.reports(), n.alone(), n.fleet.failed()); err != nil {
+		return fmt.Errorf("the node agent: %w", err)
+	}
+	return nil
+}
+
+// start waits until every application is known with all its workers and requests.
+func (n *node) start() (err error) {
+	listen := "unix:" + filepath.Join(n.dir, "node.sock")
+	if n.agent, err = startChild("node", append([]string{listen}, n.fleet.args()...)...); err != nil {
+		return err
+	}
+	if _, err = n.agent.line(); err == nil {
+		n.client, err = agent.NewClient(agent.ClientOptions{URL: listen, Timeout: 10 * time.Second})
+	}
+	for tries := 0; err == nil; tries++ {
+		why := n.known()
+		if why == nil {
+			return nil
+		}
+		if tries == 300 {
+			err = why
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	n.agent.stop()
+	return err
+}
+
+// known tells what the agent does not know yet.
+func (n *node) known() error {
+	r, err := n.client.Report(context.Background())
+	if err != nil {
+		return err
+	}
+	if len(r.Apps) != len(n.fleet.apps) {
+		return fmt.Errorf("the report has %d applications", len(r.Apps))
+	}
+	for name, a := range r.Apps {
+		if !a.Known || a.Ready != nodeWorkers || a.Busy < 1 {
+			return fmt.Errorf("%s: %+v", name, a)
+		}
+	}
+	return nil
+}
+
+// reports compares the report with an HTTP server that has the same bytes ready.
+func (n *node) reports() error {
+	get := func(path string) func() error {
+		c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", path)
+			}}}
+		return func() error {
+			resp, err := c.Get("http://unix/v1/report")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			size, err := io.Copy(io.Discard, resp.Body)
+			if err == nil && (resp.StatusCode != http.StatusOK || size < 100*nodeApps) {
+				err = fmt.Errorf("the answer is %s with %d bytes", resp.Status, size)
+			}
+			return err
+		}
+	}
+	path := filepath.Join(n.dir, "static.sock")
+	stop, err := n.serveStatic(path)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return n.takeTurns(n.opts, "agent/report", "reports/s", 1,
+		fmt.Sprintf("Node agent: a report of %d applications with %d workers each, a connection each, over a unix socket", nodeApps, nodeWorkers),
+		way{ours, "GET /v1/report", get(filepath.Join(n.dir, "node.sock"))},
+		way{limit, "as many bytes that are ready", get(path)})
+}
+
+// serveStatic answers with the bytes of a report.
+func (n *node) serveStatic(path string) (stop func(), err error) {
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", filepath.Join(n.dir, "node.sock"))
+	}}}
+	resp, err := c.Get("http://unix/v1/report")
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	n.printf("\nthe report of %d applications has %s bytes\n", nodeApps, thousands(int64(len(body))))
+	file := filepath.Join(n.dir, "static.json")
+	if err := os.WriteFile(file, body, 0o644); err != nil {
+		return nil, err
+	}
+	server, err := startChild("static", path, file)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := server.line(); err != nil {
+		server.stop()
+		return nil, err
+	}
+	return server.stop, nil
+}
+
+// playStatic answers every request with the content of a file until its input ends.
+func playStatic(socket, file string) error {
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body)
+	})}
+	go func() { _ = srv.Serve(ln) }()
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return errors.Join(err, srv.Close())
+}
+
+// alone measures what the agent takes by itself: nobody asks it anything.
+func (n *node) alone() error {
+	n.printf("\n== Node agent by itself: %d applications with %d workers each, of which %d are busy with requests of %v; %v\n",
+		nodeApps, nodeWorkers, nodeBusy, nodeLong, n.opts.nodeTime)
+	if n.opts.profiles != "" {
+		if _, err := n.agent.ask("profile " + filepath.Join(n.opts.profiles, "node.prof")); err != nil {
+			return err
+		}
+	}
+	pid := n.agent.cmd.Process.Pid
+	share, most := series{}, 0.0
+	for range nodeSlices {
+		before, err := cpuOf(pid)
+		began := time.Now()
+		time.Sleep(n.opts.nodeTime / nodeSlices)
+		after, err2 := cpuOf(pid)
+		rss, err3 := statusMiB(pid, "VmRSS")
+		if err := errors.Join(err, err2, err3); err != nil {
+			return err
+		}
+		share.add(ours, 100*(after-before).Seconds()/time.Since(began).Seconds())
+		most = max(most, rss)
+	}
+	if n.opts.profiles != "" {
+		if _, err := n.agent.ask("stop"); err != nil {
+			return err
+		}
+	}
+	if err := n.known(); err != nil {
+		return err
+	}
+	n.printf("  %s %% of one processor, RSS %s MiB\n", spread(share[ours]), short(most))
+	n.line(share.conclude("agent/cpu", "% of a core"))
+	n.line(series{ours: {most}}.conclude("agent/rss", "MiB"))
+	text := fmt.Sprintf("with %d applications of %d workers", nodeApps, nodeWorkers)
+	n.goal("node agent: < 1 % of a core "+text, share[ours], 1, true)
+	n.goal("node agent: RSS < 40 MB (38.1 MiB) "+text, []float64{most}, 40e6/(1<<20), true)
+	return nil
+}
+
+// nodeScan compares the reading of a folder of marks with a plain listing.
+func nodeScan(rep *report, o options, dir string) error {
+	f, err := startFleet(dir, 1, nodeWorkers, nodeMarks-nodeWorkers, time.Hour)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	a := f.apps[0]
+	for len(a.begun) < nodeMarks-nodeWorkers {
+		f.mu.Lock() // the fleet's own loop has begun one and waits for a long time
+		err := a.begin(nodeMarks - nodeWorkers)
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	src := filemarks.New(a.marks)
+	return rep.takeTurns(o, "agent/marks", "scans/s", 1, fmt.Sprintf("Node agent: %s marks counted", thousands(nodeMarks)),
+		way{ours, "counted, dead processes looked for", func() error {
+			c, err := src.Count(nil)
+			if err == nil && (c.Busy != nodeMarks-nodeWorkers || c.Removed != 0) {
+				err = fmt.Errorf("%d busy, %d removed", c.Busy, c.Removed)
+			}
+			return err
+		}},
+		way{peer, "os.ReadDir, nothing looked at", func() error {
+			es, err := os.ReadDir(a.marks)
+			if err == nil && len(es) != nodeMarks {
+				err = fmt.Errorf("%d names", len(es))
+			}
+			return err
+		}})
+}
+
+// nodeSockets compares ways to count the connections of one listener among many.
+func nodeSockets(rep *report, o options) error {
+	var rl syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &rl); err != nil || rl.Cur < 2*nodeConns+200 {
+		rep.printf("\n== Node agent: connections left out, only %d files may be open\n", rl.Cur)
+		return nil
+	}
+	var closers []io.Closer
+	defer func() {
+		for _, c := range closers {
+			_ = c.Close()
+		}
+	}()
+	var addrs []string
+	var port uint64
+	// More listeners than the kernel is asked to filter by, so that a source for all of them filters by itself.
+	for i := range 70 {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		closers, addrs = append(closers, ln), append(addrs, ln.Addr().String())
+		for range nodeConns {
+			if i > 0 {
+				break
+			}
+			port = uint64(ln.Addr().(*net.TCPAddr).Port)
+			there, err := net.Dial("tcp4", addrs[0])
+			if err != nil {
+				return err
+			}
+			here, err := ln.Accept()
+			if err != nil {
+				return errors.Join(err, there.Close())
+			}
+			closers = append(closers, there, here)
+		}
+	}
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return err
+	}
+	count := func(sockets []string) func() error {
+		return func() error {
+			s := sockdiag.New(sockdiag.NewTable(), sockets...) // one that has asked nothing yet
+			c, err := s.Count(nil)
+			if err == nil && c.Busy != nodeConns {
+				err = fmt.Errorf("%d connections counted", c.Busy)
+			}
+			return errors.Join(err, s.Close())
+		}
+	}
+	return rep.takeTurns(o, "agent/sockets", "counts/s", 1,
+		fmt.Sprintf("Node agent: %s connections of one listener counted (%s sockets)", thousands(nodeConns), thousands(2*nodeConns)),
+		way{ours, "sock_diag, filtered by the kernel", count(addrs[:1])},
+		way{peer, "procfs NetTCP", func() error {
+			all, err := fs.NetTCP()
+			n := 0
+			for _, s := range all {
+				if s.LocalPort == port && s.St == 1 && s.Inode != 0 {
+					n++
+				}
+			}
+			// The file is read in pieces while others come and go, so that a few may be missing or there twice.
+			if err == nil && (n < nodeConns*99/100 || n > nodeConns*101/100) {
+				err = fmt.Errorf("%d connections counted", n)
+			}
+			return err
+		}},
+		way{limit, "sock_diag, all sockets, filtered here", count(addrs)})
+}
