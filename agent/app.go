@@ -35,11 +35,15 @@ type app struct {
 	queue adapter.Queue
 	met   *appMetrics
 	log   *quiet.Log
+	// due says that the next scan is due.
+	due chan struct{}
 
 	// Of the loop's goroutine alone.
 	ready   map[proc.ID]bool // workers once seen ready stay so
 	changes uint64
+	pace    pace
 
+	use     usage
 	foreign atomic.Int64 // names in the mark directory that are not marks
 
 	mu sync.Mutex
@@ -60,7 +64,7 @@ type busyAt struct {
 
 func newApp(cfg App, log *quiet.Log) *app {
 	a := &app{cfg: cfg, src: adapter.NoSource{}, act: adapter.NoActuator{}, queue: cfg.Queue, log: log,
-		target: adapter.NoTarget, ready: map[proc.ID]bool{}}
+		target: adapter.NoTarget, ready: map[proc.ID]bool{}, due: make(chan struct{}, 1)}
 	if cfg.Source != nil {
 		a.src = cfg.Source
 	}
@@ -76,20 +80,18 @@ func newApp(cfg App, log *quiet.Log) *app {
 	return a
 }
 
-// run scans until ctx ends.
-func (a *app) run(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// run scans whenever it is due, until ctx ends.
+func (a *app) run(ctx context.Context) {
 	defer a.close()
 	for {
-		begin := time.Now()
-		a.scan(begin)
-		a.met.scans.UpdateDuration(begin)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-a.due:
 		}
+		begin := time.Now()
+		a.scan(begin)
+		a.met.scans.UpdateDuration(begin)
 	}
 }
 
@@ -112,7 +114,7 @@ func (a *app) scan(now time.Time) {
 			problems = append(problems, err.Error())
 		}
 	}
-	workers, err := a.act.Observe(now)
+	workers, err := a.pace.observe(now, a.act, a.wanted())
 	workersKnown := err == nil
 	fail(err)
 	var family *adapter.Family
@@ -123,6 +125,7 @@ func (a *app) scan(now time.Time) {
 		}
 	}
 	count, err := a.src.Count(family)
+	a.pace.counted(now, count, family)
 	a.foreign.Store(int64(count.Foreign))
 	a.met.removed.Add(count.Removed)
 	busyKnown := err == nil
@@ -160,10 +163,7 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 	if busyKnown && c.ByProc != nil {
 		work = func(p proc.ID) adapter.Work { return c.ByProc[p] }
 	}
-	a.mu.Lock()
-	target := a.target
-	a.mu.Unlock()
-	step, err := a.act.Steer(now, target, work)
+	step, err := a.pace.steer(now, a.act, a.wanted(), work)
 	switch {
 	case err != nil:
 		a.met.failed.Inc()
@@ -173,6 +173,13 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 		a.met.down.Inc()
 	}
 	return err
+}
+
+// wanted is the target.
+func (a *app) wanted() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.target
 }
 
 // publish makes the report of this scan the current one. What is not known keeps its last good number.
@@ -193,6 +200,7 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 	if workersKnown {
 		r.Total, r.Ready, r.Starting, r.Draining = ready+starting+draining, ready, starting, draining
 		r.Master = w.Master.String()
+		a.use.see(w)
 	}
 	r.QueueKnown = waiting != nil
 	if waiting != nil {
@@ -265,6 +273,7 @@ func (a *app) report(now time.Time) AppReport {
 		r.Known, r.WorkersKnown, r.BusyKnown = false, false, false
 		r.Problem = fmt.Sprintf("the last scan is %v old", age.Round(time.Second))
 	}
+	a.use.fill(&r)
 	return r
 }
 

@@ -14,6 +14,9 @@ import (
 // maxNames bounds the names in one mark directory; more than that cannot be requests in progress on one machine.
 const maxNames = 20000
 
+// forgetEvery is after how many scans a process without marks is no longer watched.
+const forgetEvery = 50
+
 // Source counts file marks. It is for one goroutine.
 type Source struct {
 	dir  string
@@ -143,7 +146,7 @@ func (s *Source) group() {
 }
 
 // bury removes the marks of dead processes from the directory open at fd. Most requests end within one scan, so only
-// a process with a mark seen in two consecutive scans is watched, and then for as long as it has marks.
+// a process with a mark seen in two consecutive scans is watched, and then for as long as it has any.
 func (s *Source) bury(fd int) {
 	dead := 0
 	lost := func(p proc.ID) {
@@ -153,14 +156,16 @@ func (s *Source) bury(fd int) {
 		}
 	}
 	if !s.ends.Look(lost) {
-		s.count.Problem = "whether the processes with marks in " + s.dir + " are alive cannot be told: poll fails"
+		s.count.Problem = "whether the processes with marks in " + s.dir + " are alive cannot be told"
 	}
 	for p, m := range s.makers {
 		if (m.lasting || m.bootedLong) && !m.dead && !s.ends.Watch(p) {
 			lost(p)
 		}
 	}
-	s.ends.Keep(func(p proc.ID) bool { return s.makers[p] != nil })
+	if s.gen%forgetEvery == 0 {
+		s.ends.Keep(func(p proc.ID) bool { return s.makers[p] != nil })
+	}
 	if dead == 0 {
 		return
 	}

@@ -53,7 +53,7 @@ func (c *Children) Look(master ID) ([]ID, error) {
 			changed = true
 		}
 	}) {
-		return nil, fmt.Errorf("watch the children of the master %d: poll fails", master.PID)
+		return nil, fmt.Errorf("watch the children of the master %d: the kernel does not tell", master.PID)
 	}
 	if !changed && c.found != nil && bytes.Equal(list, c.found) && len(c.sorted) == bytes.Count(list, []byte{' '}) {
 		return slices.Clone(c.sorted), nil
@@ -97,7 +97,7 @@ func (c *Children) read() ([]byte, error) {
 		}
 		c.list = f
 	}
-	return c.proc.all(c.list)
+	return c.proc.all(int(c.list.Fd()))
 }
 
 func (c *Children) closeList() {

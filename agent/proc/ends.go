@@ -6,35 +6,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ends notices the ends of processes: it holds a pidfd of each, and one system call tells about all of them, zombies
-// included, where reading /proc costs that much for each. A process of which no pidfd can be had is looked at in /proc. It is not
-// safe for concurrent use; the zero value watches nobody.
+// Ends notices the ends of processes: it holds a pidfd of each, and one short system call tells which have ended, zombies
+// included, where reading /proc costs much more for each of them. A process of which no pidfd can be had is looked at in /proc.
+// It is not safe for concurrent use; the zero value watches nobody.
 type Ends struct {
 	reader Reader
-	fds    *pidfds
-	poll   []unix.PollFd
-	ids    []ID
+	held   *pidfds
+	ids    map[int32]ID
+	events [64]unix.EpollEvent
 	// plain are watched without a pidfd.
 	plain map[ID]bool
 }
 
 // pidfds is what has to be closed; the collector does it for an Ends that nobody has closed.
-type pidfds struct{ of map[ID]int }
+type pidfds struct {
+	// epoll watches them all; -1 when there is none.
+	epoll int
+	of    map[ID]int
+}
 
 func (p *pidfds) close() {
 	for id, fd := range p.of {
 		_ = unix.Close(fd) // nothing was written
 		delete(p.of, id)
 	}
+	if p.epoll >= 0 {
+		_ = unix.Close(p.epoll)
+		p.epoll = -1
+	}
 }
 
 // Watch begins to watch p, once, and tells whether it is alive.
 func (e *Ends) Watch(p ID) bool {
-	if e.fds == nil {
-		e.fds, e.plain = &pidfds{map[ID]int{}}, map[ID]bool{}
-		runtime.AddCleanup(e, (*pidfds).close, e.fds)
+	if e.held == nil {
+		e.held, e.plain, e.ids = &pidfds{epoll: -1, of: map[ID]int{}}, map[ID]bool{}, map[int32]ID{}
+		runtime.AddCleanup(e, (*pidfds).close, e.held)
 	}
-	if _, ok := e.fds.of[p]; ok || e.plain[p] {
+	if _, ok := e.held.of[p]; ok || e.plain[p] {
 		return true
 	}
 	// The pidfd holds the process while its start time is checked.
@@ -45,36 +53,45 @@ func (e *Ends) Watch(p ID) bool {
 		}
 		return false
 	}
+	if err == nil && !e.add(fd) {
+		_ = unix.Close(fd)
+		err = unix.EMFILE
+	}
 	if err != nil {
 		e.plain[p] = true
 		return true
 	}
-	e.fds.of[p] = fd
-	e.poll = append(e.poll, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	e.ids = append(e.ids, p)
+	e.held.of[p], e.ids[int32(fd)] = fd, p
 	return true
+}
+
+// add puts a pidfd under watch.
+func (e *Ends) add(fd int) bool {
+	if e.held.epoll < 0 {
+		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return false
+		}
+		e.held.epoll = epoll
+	}
+	return unix.EpollCtl(e.held.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}) == nil
 }
 
 // Look calls ended with each process that has ended since, and watches it no longer. It says false when nothing was learned.
 func (e *Ends) Look(ended func(ID)) bool {
-	n := 0
-	if len(e.poll) > 0 {
-		var err error
-		for {
-			if n, err = unix.Poll(e.poll, 0); err != unix.EINTR {
-				break
-			}
-		}
+	for len(e.ids) > 0 {
+		n, err := again(func() (int, error) { return unix.EpollWait(e.held.epoll, e.events[:], 0) })
 		if err != nil {
 			return false
 		}
-	}
-	for i := len(e.poll) - 1; i >= 0 && n > 0; i-- {
-		if e.poll[i].Revents != 0 {
-			n--
-			p := e.ids[i]
-			e.forget(i)
-			ended(p)
+		for _, ev := range e.events[:n] {
+			if p, ok := e.ids[ev.Fd]; ok {
+				e.forget(p)
+				ended(p)
+			}
+		}
+		if n < len(e.events) {
+			break
 		}
 	}
 	for p := range e.plain {
@@ -88,9 +105,9 @@ func (e *Ends) Look(ended func(ID)) bool {
 
 // Keep ends the watch of every process that keep is false for.
 func (e *Ends) Keep(keep func(ID) bool) {
-	for i := len(e.ids) - 1; i >= 0; i-- {
-		if !keep(e.ids[i]) {
-			e.forget(i)
+	for _, p := range e.ids {
+		if !keep(p) {
+			e.forget(p)
 		}
 	}
 	for p := range e.plain {
@@ -100,14 +117,19 @@ func (e *Ends) Keep(keep func(ID) bool) {
 	}
 }
 
-// forget closes the pidfd at i; the last one takes its place.
-func (e *Ends) forget(i int) {
-	p, last := e.ids[i], len(e.ids)-1
-	_ = unix.Close(e.fds.of[p]) // nothing was written
-	delete(e.fds.of, p)
-	e.ids[i], e.poll[i] = e.ids[last], e.poll[last]
-	e.ids, e.poll = e.ids[:last], e.poll[:last]
+// forget closes a pidfd, which takes it out of the watch.
+func (e *Ends) forget(p ID) {
+	fd := e.held.of[p]
+	_ = unix.Close(fd) // nothing was written
+	delete(e.held.of, p)
+	delete(e.ids, int32(fd))
 }
 
 // Close ends all watches; the Ends may be used again.
-func (e *Ends) Close() { e.Keep(func(ID) bool { return false }) }
+func (e *Ends) Close() {
+	if e.held != nil {
+		e.held.close()
+		clear(e.ids)
+		clear(e.plain)
+	}
+}

@@ -42,7 +42,7 @@ func TestEnds(t *testing.T) {
 			}
 		}
 		var fds []int
-		for _, fd := range e.fds.of {
+		for _, fd := range e.held.of {
 			fds = append(fds, fd)
 		}
 		if !pidfds { // as when no more files may be opened

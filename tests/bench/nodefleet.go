@@ -115,6 +115,18 @@ func (a *fakeApp) begin(most int) error {
 	return os.Remove(filepath.Join(a.marks, oldest))
 }
 
+// fill begins requests until so many are in progress.
+func (a *fakeApp) fill(f *fleet, most int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(a.begun) < most {
+		if err := a.begin(most); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fleet is all applications of the fake node, with requests in progress all the time.
 type fleet struct {
 	apps []*fakeApp
@@ -150,11 +162,11 @@ func startFleet(dir string, apps, workers, busy int, long time.Duration) (*fleet
 		defer tick.Stop()
 		for {
 			for _, a := range f.apps {
+				f.mu.Lock()
 				if err := a.begin(busy); err != nil {
-					f.mu.Lock()
 					f.err = err
-					f.mu.Unlock()
 				}
+				f.mu.Unlock()
 			}
 			select {
 			case <-f.stop:
