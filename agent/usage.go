@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// cpuEvery is the time between two readings of processor time, and so what AppReport.CPU covers; cpuFirst that between
-	// the first two.
+	// cpuEvery is the time between two readings of processor time, and so what AppReport.CPU covers; cpuFirst that while
+	// there is only one.
 	cpuEvery, cpuFirst = 10 * time.Second, 2 * time.Second
 	// memEvery is how often the memory of each process is read at most.
 	memEvery = 30 * time.Second
@@ -90,8 +90,8 @@ func (u *usage) fill(r *AppReport) {
 	}
 }
 
-// readCPU reads the processor time of all processes.
-func (u *usage) readCPU(r *proc.Reader, now time.Time) {
+// readCPU reads the processor time of all processes. It says false when another reading soon would tell something.
+func (u *usage) readCPU(r *proc.Reader, now time.Time) bool {
 	family := u.processes()
 	seen := make(map[proc.ID]proc.Stat, len(family))
 	for _, p := range family {
@@ -104,11 +104,13 @@ func (u *usage) readCPU(r *proc.Reader, now time.Time) {
 	u.cpus = nil
 	if len(family) == 0 || len(seen) == 0 {
 		u.cpu = cpuMeter{}
-		return
+		return true
 	}
-	if share, ok := u.cpu.read(now, family[0], seen); ok {
+	share, ok := u.cpu.read(now, family[0], seen)
+	if ok {
 		u.cpus = &share
 	}
+	return ok
 }
 
 // memoryDue are the processes whose memory is to be read, none as long as it is known and young enough.
@@ -172,13 +174,17 @@ func sampleUsage(ctx context.Context, apps []*app) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var r proc.Reader
-		for wait := cpuFirst; ; wait = cpuEvery {
+		for wait := cpuFirst; ; {
+			next := cpuEvery
 			for _, a := range apps {
-				a.use.readCPU(&r, time.Now())
+				if !a.use.readCPU(&r, time.Now()) {
+					next = cpuFirst
+				}
 				if !pause(ctx, wait/time.Duration(len(apps))) {
 					return
 				}
 			}
+			wait = next
 		}
 	})
 	wg.Go(func() {
