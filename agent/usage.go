@@ -174,6 +174,9 @@ func sampleUsage(ctx context.Context, apps []*app) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var r proc.Reader
+		if !pause(ctx, time.Second) { // until the workers have been looked at
+			return
+		}
 		for wait := cpuFirst; ; {
 			next := cpuEvery
 			for _, a := range apps {

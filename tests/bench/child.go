@@ -35,6 +35,8 @@ func play(args []string) (played bool, err error) {
 			return true, err
 		}
 		return true, playMaster(args[0], workers)
+	case "lister":
+		return true, playLister(args)
 	case "static":
 		return true, playStatic(args[0], args[1])
 	case "httpload":

@@ -1,4 +1,5 @@
-// Command bench measures what the SPOE agent costs, beside a peer and a limit, in one run: `make bench`.
+// Command bench measures what the SPOE agent, the runtime API's client and the node agent cost, beside a peer and a limit, in
+// one run: `make bench`.
 //
 // # What is compared
 //

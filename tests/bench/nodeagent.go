@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/pprof"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,7 +16,6 @@ import (
 
 	"github.com/tidegate/tidegate/agent"
 	"github.com/tidegate/tidegate/agent/filemarks"
-	"github.com/tidegate/tidegate/agent/signals"
 	"github.com/tidegate/tidegate/agent/sockdiag"
 )
 
@@ -33,49 +28,6 @@ const (
 	nodeConns   = 4000
 	nodeSlices  = 6 // of the time in which the agent's processor time is measured
 )
-
-// playNode runs the node agent for applications given as NAME=PIDFILE=MARKS until its input ends. "profile PATH" begins
-// a CPU profile and "stop" ends it.
-func playNode(listen string, apps []string) error {
-	o := agent.Options{Node: "n1", Listen: listen, Log: slog.New(slog.DiscardHandler)}
-	for _, text := range apps {
-		f := strings.Split(text, "=")
-		if len(f) != 3 {
-			return fmt.Errorf("%q is not NAME=PIDFILE=MARKS", text)
-		}
-		o.Apps = append(o.Apps, agent.App{Name: f[0], Min: 1, Max: 100, Source: filemarks.New(f[2]),
-			Actuator: signals.NewGunicorn(f[1], 1, 100)})
-	}
-	a, err := agent.New(o)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	fmt.Println("ready")
-	var profile *os.File
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		verb, path, _ := strings.Cut(in.Text(), " ")
-		switch verb {
-		case "profile":
-			if profile, err = os.Create(path); err == nil {
-				err = pprof.StartCPUProfile(profile)
-			}
-			if err != nil {
-				cancel()
-				return errors.Join(err, <-done)
-			}
-			fmt.Println("started")
-		case "stop":
-			pprof.StopCPUProfile()
-			fmt.Println("stopped", profile.Close())
-		}
-	}
-	cancel()
-	return errors.Join(in.Err(), <-done)
-}
 
 // node is a node agent in a process of its own, in front of a fleet that does nothing.
 type node struct {
@@ -141,7 +93,7 @@ func (n *node) known() error {
 		return fmt.Errorf("the report has %d applications", len(r.Apps))
 	}
 	for name, a := range r.Apps {
-		if !a.Known || a.Ready != nodeWorkers || a.Busy < 1 {
+		if !a.Known || a.Ready != n.fleet.workers || a.Busy < 1 {
 			return fmt.Errorf("%s: %+v", name, a)
 		}
 	}
@@ -162,7 +114,7 @@ func (n *node) reports() error {
 			}
 			defer resp.Body.Close()
 			size, err := io.Copy(io.Discard, resp.Body)
-			if err == nil && (resp.StatusCode != http.StatusOK || size < 100*nodeApps) {
+			if err == nil && (resp.StatusCode != http.StatusOK || size < int64(100*len(n.fleet.apps))) {
 				err = fmt.Errorf("the answer is %s with %d bytes", resp.Status, size)
 			}
 			return err
@@ -210,26 +162,6 @@ func (n *node) serveStatic(path string) (stop func(), err error) {
 	return server.stop, nil
 }
 
-// playStatic answers every request with the content of a file until its input ends.
-func playStatic(socket, file string) error {
-	body, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		return err
-	}
-	fmt.Println("ready")
-	srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(body)
-	})}
-	go func() { _ = srv.Serve(ln) }()
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return errors.Join(err, srv.Close())
-}
-
 // alone measures what the agent takes by itself: nobody asks it anything.
 func (n *node) alone() error {
 	n.printf("\n== Node agent by itself: %d applications with %d workers each, of which %d are busy with requests of %v; %v\n",
@@ -239,18 +171,36 @@ func (n *node) alone() error {
 			return err
 		}
 	}
-	pid := n.agent.cmd.Process.Pid
+	var dirs []string
+	for _, a := range n.fleet.apps {
+		dirs = append(dirs, a.marks)
+	}
+	lister, err := startChild("lister", dirs...)
+	if err != nil {
+		return err
+	}
+	defer lister.stop()
+	pids := map[string]int{ours: n.agent.cmd.Process.Pid, limit: lister.cmd.Process.Pid}
 	share, most := series{}, 0.0
 	for range nodeSlices {
-		before, err := cpuOf(pid)
-		began := time.Now()
+		before, began := map[string]time.Duration{}, time.Now()
+		for who, pid := range pids {
+			if before[who], err = cpuOf(pid); err != nil {
+				return err
+			}
+		}
 		time.Sleep(n.opts.nodeTime / nodeSlices)
-		after, err2 := cpuOf(pid)
-		rss, err3 := statusMiB(pid, "VmRSS")
-		if err := errors.Join(err, err2, err3); err != nil {
+		for who, pid := range pids {
+			after, err := cpuOf(pid)
+			if err != nil {
+				return err
+			}
+			share.add(who, 100*(after-before[who]).Seconds()/time.Since(began).Seconds())
+		}
+		rss, err := statusMiB(pids[ours], "VmRSS")
+		if err != nil {
 			return err
 		}
-		share.add(ours, 100*(after-before).Seconds()/time.Since(began).Seconds())
 		most = max(most, rss)
 	}
 	if n.opts.profiles != "" {
@@ -262,6 +212,8 @@ func (n *node) alone() error {
 		return err
 	}
 	n.printf("  %s %% of one processor, RSS %s MiB\n", spread(share[ours]), short(most))
+	n.printf("  %s %% for a bare listing of the folders of marks, ten times a second, at the same time; ours takes %s x that\n",
+		spread(share[limit]), spread(share.ratios(ours, limit)))
 	n.line(share.conclude("agent/cpu", "% of a core"))
 	n.line(series{ours: {most}}.conclude("agent/rss", "MiB"))
 	text := fmt.Sprintf("with %d applications of %d workers", nodeApps, nodeWorkers)

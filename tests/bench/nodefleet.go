@@ -129,12 +129,13 @@ func (a *fakeApp) fill(f *fleet, most int) error {
 
 // fleet is all applications of the fake node, with requests in progress all the time.
 type fleet struct {
-	apps []*fakeApp
-	shm  string
-	stop chan struct{}
-	done sync.WaitGroup
-	mu   sync.Mutex
-	err  error
+	apps    []*fakeApp
+	workers int // of each
+	shm     string
+	stop    chan struct{}
+	done    sync.WaitGroup
+	mu      sync.Mutex
+	err     error
 }
 
 // startFleet starts apps of so many workers. busy requests of each are in progress, each for so long.
@@ -146,7 +147,7 @@ func startFleet(dir string, apps, workers, busy int, long time.Duration) (*fleet
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for marks: %w", err)
 	}
-	f := &fleet{shm: shm, stop: make(chan struct{})}
+	f := &fleet{workers: workers, shm: shm, stop: make(chan struct{})}
 	for i := range apps {
 		a, err := startApp(dir, shm, "app"+strconv.Itoa(i), workers)
 		if a != nil {
