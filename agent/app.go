@@ -42,6 +42,7 @@ type app struct {
 	ready   map[proc.ID]bool // workers once seen ready stay so
 	changes uint64
 	pace    pace
+	family  *adapter.Family // of the last scan
 
 	use     usage
 	foreign atomic.Int64 // names in the mark directory that are not marks
@@ -117,13 +118,17 @@ func (a *app) scan(now time.Time) {
 	workers, err := a.pace.observe(now, a.act, a.wanted())
 	workersKnown := err == nil
 	fail(err)
-	var family *adapter.Family
-	if workersKnown {
+	family := a.family
+	switch {
+	case !workersKnown:
+		family = nil
+	case !a.pace.kept:
 		family = &adapter.Family{Master: workers.Master, Workers: make(map[proc.ID]bool, len(workers.Children))}
 		for _, p := range workers.Children {
 			family.Workers[p] = true
 		}
 	}
+	a.family = family
 	count, err := a.src.Count(family)
 	a.pace.counted(now, count, family)
 	a.foreign.Store(int64(count.Foreign))
@@ -186,7 +191,11 @@ func (a *app) wanted() int {
 func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem string, w adapter.Workers, c adapter.Count,
 	waiting *adapter.Waiting) {
 	var ready, starting, draining int
-	if workersKnown {
+	switch {
+	case !workersKnown:
+	case a.pace.kept && a.last.Starting == 0 && a.last.Draining == 0:
+		ready = a.last.Ready // the same workers as before, and who was ready stays so
+	default:
 		ready, starting, draining = a.classify(w, c)
 	}
 	limits := a.act.Limits()

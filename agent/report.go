@@ -76,10 +76,10 @@ type AppReport struct {
 	Queued     int  `json:"queued"`
 	QueueLimit int  `json:"queue_limit"`
 
-	// CPU is the processor time of the master and its workers over the last seconds (10), in CPUs: 1 is one of them all the
-	// time. Workers that have ended since are in it. null while it is not known.
+	// CPU is the processor time of the master and its workers over the last seconds (10, up to a minute where there are
+	// very many), in CPUs: 1 is one of them all the time. Workers that have ended since are in it. null while it is not known.
 	CPU *float64 `json:"cpu"`
-	// Memory is that of the same processes in bytes, up to 30 s old, older where there are hundreds of them; null while it is
+	// Memory is that of the same processes in bytes, up to 30 s old, minutes where there are hundreds of them; null while it is
 	// not known. MemoryKind is "pss" (what they share counts once) or "rss" (it counts in each: the agent's user may not see
 	// more).
 	Memory     *uint64 `json:"memory_bytes"`

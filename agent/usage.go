@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// cpuEvery is the time between two readings of processor time, and so what AppReport.CPU covers; cpuFirst that while
-	// there is only one.
-	cpuEvery, cpuFirst = 10 * time.Second, 2 * time.Second
+	// cpuEvery is the time between two readings of processor time, and so what AppReport.CPU covers, on large nodes up to
+	// cpuSlow; cpuFirst that while there is only one.
+	cpuEvery, cpuSlow, cpuFirst = 10 * time.Second, time.Minute, 2 * time.Second
 	// memEvery is how often the memory of each process is read at most.
 	memEvery = 30 * time.Second
-	// memRest times the cost of one reading is the pause after it: the kernel walks all pages of the process (0.2 to 0.5 ms
-	// measured), and all of that is to take a four-hundredth of one CPU at most.
-	memRest = 400
+	// rest times the cost of what was read is the pause after it, so that it takes a thousandth of one CPU. For the memory of
+	// one process the kernel walks all its pages (0.2 to 0.5 ms measured).
+	rest = 1000
 )
 
 // Kinds of memory in reports.
@@ -178,16 +178,18 @@ func sampleUsage(ctx context.Context, apps []*app) {
 			return
 		}
 		for wait := cpuFirst; ; {
-			next := cpuEvery
+			next, cost := cpuEvery, time.Duration(0)
 			for _, a := range apps {
-				if !a.use.readCPU(&r, time.Now()) {
+				begin := time.Now()
+				if !a.use.readCPU(&r, begin) {
 					next = cpuFirst
 				}
+				cost += time.Since(begin)
 				if !pause(ctx, wait/time.Duration(len(apps))) {
 					return
 				}
 			}
-			wait = next
+			wait = max(next, min(rest*cost, cpuSlow))
 		}
 	})
 	wg.Go(func() {
@@ -198,7 +200,7 @@ func sampleUsage(ctx context.Context, apps []*app) {
 				for _, p := range family {
 					cost := time.Now()
 					a.use.readMemory(&r, p)
-					if !pause(ctx, min(memRest*time.Since(cost), time.Second)) {
+					if !pause(ctx, min(rest*time.Since(cost), time.Second)) {
 						return
 					}
 				}
