@@ -251,11 +251,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { a.host.run(ctx) })
 	for _, app := range a.apps {
-		wg.Go(func() { app.run(ctx, a.opt.ScanEvery) })
+		wg.Go(func() { app.run(ctx) })
 		if ln := checks[app]; ln != nil {
 			wg.Go(func() { app.answerChecks(ctx, ln, app.log) })
 		}
 	}
+	wg.Go(func() { a.beat(ctx) })
+	wg.Go(func() { sampleUsage(ctx, a.apps) })
 	srv := &http.Server{
 		Handler:           a.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -282,6 +284,26 @@ func (a *Agent) Run(ctx context.Context) error {
 	cancel()
 	wg.Wait()
 	return err
+}
+
+// beat tells all applications when to scan, at the same moment: one wake-up of the process for all of them. One that is
+// still at its last scan misses a beat.
+func (a *Agent) beat(ctx context.Context) {
+	tick := time.NewTicker(a.opt.ScanEvery)
+	defer tick.Stop()
+	for {
+		for _, app := range a.apps {
+			select {
+			case app.due <- struct{}{}:
+			default:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // listenOn listens on TCP or on a unix socket; a socket file that a dead agent left is replaced.

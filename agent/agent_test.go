@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/prometheus/procfs"
 
 	"github.com/tidegate/tidegate/agent/filemarks"
 	"github.com/tidegate/tidegate/agent/signals"
@@ -358,21 +357,5 @@ func TestRunListensReportsAndLeavesNothing(t *testing.T) {
 	}
 	if err := a.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file in the socket's place: %v", err)
-	}
-}
-
-func TestBusyShare(t *testing.T) {
-	for _, c := range []struct {
-		a, b procfs.CPUStat
-		want float64
-	}{
-		{procfs.CPUStat{}, procfs.CPUStat{}, 0},
-		{procfs.CPUStat{User: 1, Idle: 1}, procfs.CPUStat{User: 2, Idle: 4}, 0.25},
-		{procfs.CPUStat{}, procfs.CPUStat{User: 1, Guest: 1, Steal: 1, Idle: 1, Iowait: 1}, 0.5},
-		{procfs.CPUStat{Idle: 5, Iowait: 3}, procfs.CPUStat{Idle: 6, Iowait: 2}, 0}, // iowait steps back
-	} {
-		if got := busyShare(c.a, c.b); got != c.want {
-			t.Errorf("%+v -> %+v: %g, want %g", c.a, c.b, got, c.want)
-		}
 	}
 }

@@ -36,11 +36,16 @@ type app struct {
 	queue adapter.Queue
 	met   *appMetrics
 	log   *quiet.Log
+	// due says that the next scan is due.
+	due chan struct{}
 
 	// Of the loop's goroutine alone.
 	ready   map[proc.ID]bool // workers once seen ready stay so
 	changes uint64
+	pace    pace
+	family  *adapter.Family // of the last scan
 
+	use     usage
 	foreign atomic.Int64 // names in the mark directory that are not marks
 
 	mu sync.Mutex
@@ -62,7 +67,7 @@ type busyAt struct {
 
 func newApp(cfg App, log *quiet.Log) *app {
 	a := &app{cfg: cfg, src: adapter.NoSource{}, act: adapter.NoActuator{}, queue: cfg.Queue, log: log,
-		target: adapter.NoTarget, ready: map[proc.ID]bool{}}
+		target: adapter.NoTarget, ready: map[proc.ID]bool{}, due: make(chan struct{}, 1)}
 	if cfg.Source != nil {
 		a.src = cfg.Source
 	}
@@ -79,20 +84,18 @@ func newApp(cfg App, log *quiet.Log) *app {
 	return a
 }
 
-// run scans until ctx ends.
-func (a *app) run(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// run scans whenever it is due, until ctx ends.
+func (a *app) run(ctx context.Context) {
 	defer a.close()
 	for {
-		begin := time.Now()
-		a.scan(begin)
-		a.met.scans.UpdateDuration(begin)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-a.due:
 		}
+		begin := time.Now()
+		a.scan(begin)
+		a.met.scans.UpdateDuration(begin)
 	}
 }
 
@@ -115,18 +118,23 @@ func (a *app) scan(now time.Time) {
 			problems = append(problems, err.Error())
 		}
 	}
-	workers, err := a.act.Observe(now)
+	workers, err := a.pace.observe(now, a.act, a.wanted())
 	workersKnown := err == nil
 	fail(err)
-	var family *adapter.Family
-	if workersKnown {
+	family := a.family
+	switch {
+	case !workersKnown:
+		family = nil
+	case !a.pace.kept:
 		family = workers.Family()
 	}
+	a.family = family
 	count, err := a.src.Count(family)
 	if err != nil && workersKnown && len(workers.Children) == 0 {
 		count, err = adapter.Count{Trust: adapter.Exact, Foreign: count.Foreign, Removed: count.Removed}, nil // nobody is busy where nobody is
 	}
 	count = family.Fold(count)
+	a.pace.counted(now, count, family)
 	a.foreign.Store(int64(count.Foreign))
 	a.met.removed.Add(count.Removed)
 	busyKnown := err == nil
@@ -171,14 +179,7 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 	if busyKnown && c.ByProc != nil {
 		work = func(p proc.ID) adapter.Work { return c.ByProc[p] }
 	}
-	a.mu.Lock()
-	target := a.target
-	a.mu.Unlock()
-	if target != adapter.NoTarget {
-		// Workers are ordered, processes are steered: as many as hold them.
-		target = (target + a.cfg.Threads - 1) / a.cfg.Threads
-	}
-	step, err := a.act.Steer(now, target, work)
+	step, err := a.pace.steer(now, a.act, a.wanted(), work)
 	a.met.own()
 	switch {
 	case err != nil:
@@ -191,12 +192,23 @@ func (a *app) steer(now time.Time, w adapter.Workers, c adapter.Count, busyKnown
 	return err
 }
 
+// wanted is the target.
+func (a *app) wanted() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.target
+}
+
 // publish makes the report of this scan the current one. What is not known keeps its last good number.
 func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem string, w adapter.Workers, c adapter.Count,
 	waiting *adapter.Waiting) {
 	limits := a.act.Limits()
 	var ready, starting, draining int
-	if workersKnown {
+	switch {
+	case !workersKnown:
+	case a.pace.kept && a.last.Starting == 0 && a.last.Draining == 0:
+		ready = a.last.Ready // the same workers as before, and who was ready stays so
+	default:
 		ready, starting, draining = a.classify(w, c)
 		ready, starting, draining = ready*a.cfg.Threads, starting*a.cfg.Threads, draining*a.cfg.Threads
 	}
@@ -213,6 +225,7 @@ func (a *app) publish(now time.Time, workersKnown, busyKnown bool, problem strin
 		if w.Master != (proc.ID{}) {
 			r.Master = w.Master.String()
 		}
+		a.use.see(w)
 	}
 	r.QueueKnown = waiting != nil
 	if waiting != nil {
@@ -286,6 +299,7 @@ func (a *app) report(now time.Time) AppReport {
 		r.Known, r.WorkersKnown, r.BusyKnown = false, false, false
 		r.Problem = fmt.Sprintf("the last scan is %v old", age.Round(time.Second))
 	}
+	a.use.fill(&r)
 	return r
 }
 

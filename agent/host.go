@@ -65,7 +65,8 @@ func (h *hostSampler) sample(first bool) {
 		next.Known, next.Problem = false, err.Error()
 	} else {
 		h.log.Clear("host", "the host's load can be read again")
-		next.CPUBusy, next.Known = busyShare(h.before, cpu), !first
+		next.CPUBusy, next.CPUSteal = cpuShares(h.before, cpu)
+		next.Known = !first
 		h.before = cpu
 		if first {
 			next.Problem = "the CPU share is not known yet"
@@ -95,23 +96,26 @@ func (h *hostSampler) read() (Host, procfs.CPUStat, error) {
 	out := Host{CPUs: len(stat.CPU), Load1: load.Load1, MemTotal: *mem.MemTotalBytes,
 		MemAvailable: min(*mem.MemAvailableBytes, *mem.MemTotalBytes)}
 	// A kernel without PSI has no such file, one with PSI switched off answers "operation not supported".
-	if psi, err := h.fs.PSIStatsForResource("cpu"); err == nil && psi.Some != nil {
-		out.PSICPUSome10 = &psi.Some.Avg10
+	for resource, to := range map[string]**float64{"cpu": &out.PSICPUSome10, "memory": &out.PSIMemorySome10, "io": &out.PSIIOSome10} {
+		if psi, err := h.fs.PSIStatsForResource(resource); err == nil && psi.Some != nil {
+			*to = &psi.Some.Avg10
+		}
 	}
 	return out, stat.CPUTotal, nil
 }
 
-// busyShare is the share of the time between two samples in which CPUs were not idle, 0..1. Guest time is part of user
-// time. The kernel's idle counters may step back by a little; that counts as nothing.
-func busyShare(a, b procfs.CPUStat) float64 {
+// cpuShares are the shares of the time between two samples in which CPUs were not idle, and in which they were taken by the
+// virtual machine's host, 0..1. Guest time is part of user time. The kernel's counters may step back by a little; that counts
+// as nothing.
+func cpuShares(a, b procfs.CPUStat) (busy, steal float64) {
 	idle := max(b.Idle-a.Idle, 0) + max(b.Iowait-a.Iowait, 0)
-	busy := 0.0
-	for _, d := range []float64{b.User - a.User, b.Nice - a.Nice, b.System - a.System, b.IRQ - a.IRQ,
-		b.SoftIRQ - a.SoftIRQ, b.Steal - a.Steal} {
+	steal = max(b.Steal-a.Steal, 0)
+	for _, d := range []float64{b.User - a.User, b.Nice - a.Nice, b.System - a.System, b.IRQ - a.IRQ, b.SoftIRQ - a.SoftIRQ} {
 		busy += max(d, 0)
 	}
+	busy += steal
 	if busy+idle <= 0 {
-		return 0
+		return 0, 0
 	}
-	return busy / (busy + idle)
+	return busy / (busy + idle), steal / (busy + idle)
 }

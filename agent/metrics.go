@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -76,6 +77,20 @@ func (r *registry) app(a *app) *appMetrics {
 	gauge("busy_requests", "", func(r AppReport) float64 { return float64(r.Busy) })
 	gauge("busy_mean_requests", "", func(r AppReport) float64 { return r.BusyMean })
 	gauge("sample_age_seconds", "", func(r AppReport) float64 { return r.SampleAge().Seconds() })
+	gauge("cpu_cores", "", func(r AppReport) float64 {
+		if r.CPU == nil {
+			return math.NaN()
+		}
+		return *r.CPU
+	})
+	for _, kind := range []string{MemPSS, MemRSS} {
+		gauge("memory_bytes", fmt.Sprintf(`,kind=%q`, kind), func(r AppReport) float64 {
+			if r.MemoryKind != kind {
+				return math.NaN()
+			}
+			return float64(*r.Memory)
+		})
+	}
 	r.gauge(label("foreign_names", ""), func() float64 { return float64(a.foreign.Load()) })
 	scans := label("scan_duration_seconds", "")
 	r.names = append(r.names, scans)
@@ -106,6 +121,19 @@ func (r *registry) host(h *hostSampler) {
 	gauge("cpus", func(h Host) float64 { return float64(h.CPUs) })
 	gauge("load1", func(h Host) float64 { return h.Load1 })
 	gauge("cpu_busy_ratio", func(h Host) float64 { return h.CPUBusy })
+	gauge("cpu_steal_ratio", func(h Host) float64 { return h.CPUSteal })
+	for name, f := range map[string]func(Host) *float64{
+		"psi_cpu_some_avg10":    func(h Host) *float64 { return h.PSICPUSome10 },
+		"psi_memory_some_avg10": func(h Host) *float64 { return h.PSIMemorySome10 },
+		"psi_io_some_avg10":     func(h Host) *float64 { return h.PSIIOSome10 },
+	} {
+		gauge(name, func(h Host) float64 {
+			if p := f(h); p != nil {
+				return *p
+			}
+			return math.NaN()
+		})
+	}
 	gauge("memory_total_bytes", func(h Host) float64 { return float64(h.MemTotal) })
 	gauge("memory_available_bytes", func(h Host) float64 { return float64(h.MemAvailable) })
 }

@@ -29,14 +29,18 @@ type Host struct {
 	CPUs int `json:"cpus"`
 	// Load1 is the load average over one minute.
 	Load1 float64 `json:"load1"`
-	// CPUBusy is the share of CPU time in 0..1 that was not idle over the last second; stolen time counts as busy.
-	CPUBusy float64 `json:"cpu_busy"`
+	// CPUBusy is the share of CPU time in 0..1 that was not idle over the last second; stolen time counts as busy. CPUSteal
+	// is the stolen part: what the virtual machine's host gave to others.
+	CPUBusy  float64 `json:"cpu_busy"`
+	CPUSteal float64 `json:"cpu_steal"`
 	// MemTotal and MemAvailable are in bytes; available is the kernel's own estimate.
 	MemTotal     uint64 `json:"mem_total_bytes"`
 	MemAvailable uint64 `json:"mem_available_bytes"`
-	// PSICPUSome10 is the percentage of the last 10 s in which some task waited for a CPU; null where the kernel does not
-	// keep it (/proc/pressure/cpu).
-	PSICPUSome10 *float64 `json:"psi_cpu_some_avg10"`
+	// PSICPUSome10 is the percentage of the last 10 s in which some task waited for a CPU, the others for memory and for I/O;
+	// null where the kernel does not keep it (/proc/pressure).
+	PSICPUSome10    *float64 `json:"psi_cpu_some_avg10"`
+	PSIMemorySome10 *float64 `json:"psi_memory_some_avg10"`
+	PSIIOSome10     *float64 `json:"psi_io_some_avg10"`
 }
 
 // AppReport is one application on this node. Where Known is false the numbers are the last good ones, SampleAgeMS old, and
@@ -77,6 +81,15 @@ type AppReport struct {
 	QueueKnown bool `json:"queue_known"`
 	Queued     int  `json:"queued"`
 	QueueLimit int  `json:"queue_limit"`
+
+	// CPU is the processor time of the master and its workers over the last seconds (10, up to a minute where there are
+	// very many), in CPUs: 1 is one of them all the time. Workers that have ended since are in it. null while it is not known.
+	CPU *float64 `json:"cpu"`
+	// Memory is that of the same processes in bytes, up to 30 s old, minutes where there are hundreds of them; null while it is
+	// not known. MemoryKind is "pss" (what they share counts once) or "rss" (it counts in each: the agent's user may not see
+	// more).
+	Memory     *uint64 `json:"memory_bytes"`
+	MemoryKind string  `json:"memory_kind,omitempty"`
 
 	// Target is the number of workers last asked for, where Ordered is true; none was since the agent started otherwise.
 	// Epoch is that of the order.
@@ -144,8 +157,13 @@ func (h Host) validate() error {
 	if h.CPUs < 0 || h.CPUs > maxCount || !within(h.Load1, 1e6) || !within(h.CPUBusy, 1) {
 		return fmt.Errorf("the report's host load is absurd: %d CPUs, load %g, CPU busy %g", h.CPUs, h.Load1, h.CPUBusy)
 	}
-	if p := h.PSICPUSome10; p != nil && !within(*p, 100) {
-		return fmt.Errorf("the report's CPU pressure %g is not a percentage", *p)
+	if !within(h.CPUSteal, 1) {
+		return fmt.Errorf("the report's stolen share %g is not within 0 and 1", h.CPUSteal)
+	}
+	for what, p := range map[string]*float64{"CPU": h.PSICPUSome10, "memory": h.PSIMemorySome10, "I/O": h.PSIIOSome10} {
+		if p != nil && !within(*p, 100) {
+			return fmt.Errorf("the report's %s pressure %g is not a percentage", what, *p)
+		}
 	}
 	if h.MemAvailable > h.MemTotal {
 		return fmt.Errorf("the report's host has %d bytes of %d available", h.MemAvailable, h.MemTotal)
@@ -172,6 +190,12 @@ func (r AppReport) Validate() error {
 	}
 	if r.Total != r.Ready+r.Starting+r.Draining {
 		return fmt.Errorf("total %d is not ready %d + starting %d + draining %d", r.Total, r.Ready, r.Starting, r.Draining)
+	}
+	if r.CPU != nil && !within(*r.CPU, maxCount) {
+		return fmt.Errorf("cpu is %g, allowed are 0 to %d", *r.CPU, maxCount)
+	}
+	if kind := r.MemoryKind; (r.Memory == nil) != (kind == "") || kind != "" && kind != MemPSS && kind != MemRSS {
+		return fmt.Errorf("memory_kind is %.20q, allowed are %s and %s where memory_bytes is a number", kind, MemPSS, MemRSS)
 	}
 	if r.SampleAgeMS < -1 {
 		return fmt.Errorf("sample_age_ms is %d, allowed are -1 and up", r.SampleAgeMS)

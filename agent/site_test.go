@@ -19,6 +19,12 @@ import (
 
 // The tests with a gunicorn mostly wait; two at a time, one per CPU of a small machine, would make them slow.
 func TestMain(m *testing.M) {
+	if ran, err := soleAgent(); ran {
+		if err != nil {
+			panic(err)
+		}
+		return
+	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", "5"); err != nil {
 		panic(err)

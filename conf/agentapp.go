@@ -14,8 +14,11 @@ type AgentApp struct {
 	Threads int
 	// Check is where HAProxy's agent-check is answered; "" for nowhere.
 	Check string
-	// Marks is the folder of the request marks; empty where the server's own report is to be taken.
-	Marks string
+	// Marks is the folder of the request marks, empty when there is none. Sockets are what the app listens on.
+	Marks   string
+	Sockets []string
+	// Busy is what counts the busy workers: BusyMarks, BusySockets or BusyServer.
+	Busy string
 	// Exactly one of these is not nil: the server that runs the app.
 	Gunicorn  *AgentGunicorn
 	Unicorn   *AgentUnicorn
@@ -111,16 +114,14 @@ func (s *source) agentApp(key string, raw *rawAgentApp, seen map[string]string) 
 		app.Check = s.hostPort(key+".agent_check", raw.Check, false)
 		s.unique(seen, "agent_check address", key+".agent_check", raw.Check)
 	}
-	server := s.agentServer(key, raw)
-	switch own := server.counts; {
-	case raw.Marks == "" && own != nil && own(raw):
-	case raw.Marks == "" && own != nil:
-		s.fail(key+".marks", "", "the folder of the app's request marks, or %s.control instead", server.name)
-	default:
+	s.agentSockets(key+".sockets", raw.Sockets, &app, seen)
+	if raw.Marks != "" {
 		app.Marks = s.ownPath("marks folder", key+".marks", raw.Marks, seen)
 	}
+	server := s.agentServer(key, raw)
 	if server.read != nil {
 		server.read(s, key+"."+server.name, raw, &app, seen)
+		s.agentBusy(key+".busy", raw.Busy, &app, server.name, server.counts != nil && server.counts(raw))
 	}
 	s.agentWorkers(key+".workers", raw.Workers, &app, server.least)
 	return app

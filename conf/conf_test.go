@@ -169,3 +169,18 @@ func TestServersOfAnAgent(t *testing.T) {
 		t.Errorf("%+v", mail)
 	}
 }
+
+func TestWhatCountsBusyWorkers(t *testing.T) {
+	a, err := LoadAgent("testdata/good/agent-sockets.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{BusySockets, BusyMarks, BusySockets} {
+		if got := a.Apps[i]; got.Busy != want || len(got.Sockets) == 0 {
+			t.Errorf("%s: busy workers are counted by %q (sockets %v), want %q", got.Name, got.Busy, got.Sockets, want)
+		}
+	}
+	if a, err = LoadAgent("testdata/good/agent.yaml"); err != nil || a.Apps[0].Busy != BusyMarks {
+		t.Errorf("marks alone: %+v, %v", a, err)
+	}
+}

@@ -269,6 +269,8 @@ type rawAgentApp struct {
 	Processes *rawProcesses `yaml:"processes"`
 	Systemd   *rawSystemd   `yaml:"systemd"`
 	Workers   *rawWorkers   `yaml:"workers"`
+	Sockets   []string      `yaml:"sockets"`
+	Busy      string        `yaml:"busy"`
 }
 
 type rawGunicorn struct {

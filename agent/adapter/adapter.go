@@ -83,6 +83,10 @@ type Actuator interface {
 	Limits() Limits
 }
 
+// Patient is an actuator that need not be observed at every scan while nothing happens: Observe and Steer are then called
+// once in a Patience only. New targets, processes that say they can serve, and whatever an observation shows end that.
+type Patient interface{ Patience() time.Duration }
+
 // NoTarget is the target of an application that nobody has given one.
 const NoTarget = -1
 

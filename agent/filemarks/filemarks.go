@@ -14,14 +14,14 @@ import (
 // maxNames bounds the names in one mark directory; more than that cannot be requests in progress on one machine.
 const maxNames = 20000
 
-// recheck is after how many scans the mark of an idle worker is looked at again.
-const recheck = 10
+// forgetEvery is after how many scans a process without marks is no longer watched.
+const forgetEvery = 50
 
 // Source counts file marks. It is for one goroutine.
 type Source struct {
 	dir  string
 	scan dirScanner
-	proc proc.Reader
+	ends proc.Ends
 
 	gen    uint64
 	names  map[string]*seenMark
@@ -61,7 +61,7 @@ func (s *Source) Count(family *adapter.Family) (adapter.Count, error) {
 	clear(s.count.Booted)
 	err := s.scan.scan(s.dir, maxNames, s.see, func(fd int) {
 		s.group()
-		s.bury(fd, family)
+		s.bury(fd)
 	})
 	if errors.Is(err, os.ErrNotExist) {
 		return adapter.Count{}, fmt.Errorf("the mark directory %s does not exist", s.dir)
@@ -98,6 +98,12 @@ func (s *Source) notice(f *adapter.Family) {
 	}
 	s.marked = s.marked || s.count.Busy > 0
 	s.count.TellsBoot = s.tellsBoot
+}
+
+// Close lets go of the processes that have marks; the next count takes them up again.
+func (s *Source) Close() error {
+	s.ends.Close()
+	return nil
 }
 
 // Owns is the directory.
@@ -140,15 +146,25 @@ func (s *Source) group() {
 }
 
 // bury removes the marks of dead processes from the directory open at fd. Most requests end within one scan, so only
-// a process with a mark seen in two consecutive scans is looked at, and an idle worker of the family now and then.
-func (s *Source) bury(fd int, family *adapter.Family) {
+// a process with a mark seen in two consecutive scans is watched, and then for as long as it has any.
+func (s *Source) bury(fd int) {
 	dead := 0
-	for p, m := range s.makers {
-		idleDue := m.bootedLong && ((family != nil && !family.Has(p)) || (s.gen+uint64(p.PID))%recheck == 0)
-		if (m.lasting || idleDue) && !s.proc.Alive(p) {
+	lost := func(p proc.ID) {
+		if m := s.makers[p]; m != nil && !m.dead {
 			m.dead = true
 			dead++
 		}
+	}
+	if !s.ends.Look(lost) {
+		s.count.Problem = "whether the processes with marks in " + s.dir + " are alive cannot be told"
+	}
+	for p, m := range s.makers {
+		if (m.lasting || m.bootedLong) && !m.dead && !s.ends.Watch(p) {
+			lost(p)
+		}
+	}
+	if s.gen%forgetEvery == 0 {
+		s.ends.Keep(func(p proc.ID) bool { return s.makers[p] != nil })
 	}
 	if dead == 0 {
 		return

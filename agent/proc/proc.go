@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +24,8 @@ func (p ID) String() string { return fmt.Sprintf("%d:%d", p.PID, p.Start) }
 // MaxPID is the kernel's own limit on 64-bit machines (PID_MAX_LIMIT).
 const MaxPID = 4 << 20
 
-// ticksPerSecond is USER_HZ, which is 100 in every Linux ABI that Go supports.
-const ticksPerSecond = 100
+// TicksPerSecond is the clock of start times and of processor time, USER_HZ, which is 100 in every Linux ABI that Go supports.
+const TicksPerSecond = 100
 
 // ErrGone says that no such process exists any more.
 var ErrGone = errors.New("no such process")
@@ -40,6 +38,8 @@ type Stat struct {
 	PPID  int
 	// Start is as in ID.
 	Start uint64
+	// Used is the processor time, user and system, in clock ticks; Reaped that of the children it has waited for, and of theirs.
+	Used, Reaped uint64
 }
 
 // Dead tells whether the process has ended and only its entry is left.
@@ -62,7 +62,15 @@ func ParseStat(b []byte) (Stat, error) {
 	if !ok1 || !ok2 || !ok3 || pid == 0 || len(fields[0]) != 1 {
 		return Stat{}, errors.New("parse a process's stat line: pid, state, parent or start time is not what proc(5) says")
 	}
-	return Stat{PID: int(pid), Comm: string(b[open+1 : end]), State: fields[0][0], PPID: int(ppid), Start: start}, nil
+	times := [4]uint64{} // utime, stime, cutime, cstime
+	for i := range times {
+		var ok bool
+		if times[i], ok = Number(fields[11+i], 1<<60); !ok {
+			return Stat{}, errors.New("parse a process's stat line: its processor time is not what proc(5) says")
+		}
+	}
+	return Stat{PID: int(pid), Comm: string(b[open+1 : end]), State: fields[0][0], PPID: int(ppid), Start: start,
+		Used: times[0] + times[1], Reaped: times[2] + times[3]}, nil
 }
 
 // Number reads a decimal number without sign or leading zeros, up to and including most.
@@ -137,37 +145,60 @@ func parsePIDs(b []byte) ([]int, error) {
 // maxChildren bounds the children of one master that the agent follows.
 const maxChildren = 4096
 
+// wholeRead is what a first read returns less of only when there is no more.
+const wholeRead = 2048
+
 // Reader reads /proc with one buffer. It is not safe for concurrent use.
 type Reader struct{ buf []byte }
 
-// file returns the content of /proc/NAME, valid until the next call; ErrGone when the process has ended.
+// file returns the content of /proc/NAME, valid until the next call; ErrGone when the process has ended. Bare system calls:
+// an os.File costs as many again.
 func (r *Reader) file(name string) ([]byte, error) {
+	fd, err := again(func() (int, error) { return unix.Open("/proc/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return nil, ErrGone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open /proc/%s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	b, err := r.all(fd)
+	if err != nil && !errors.Is(err, ErrGone) {
+		return nil, fmt.Errorf("read /proc/%s: %w", name, err)
+	}
+	return b, err
+}
+
+// all returns the content of an open file from its beginning, valid until the next call.
+func (r *Reader) all(fd int) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = make([]byte, 64<<10)
 	}
-	f, err := os.Open("/proc/" + name)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			return nil, ErrGone
-		}
-		return nil, err
-	}
-	defer f.Close()
 	n := 0
 	for n < len(r.buf) {
-		m, err := f.Read(r.buf[n:])
-		n += m
-		if err == io.EOF {
-			return r.buf[:n], nil
-		}
+		m, err := again(func() (int, error) { return unix.Pread(fd, r.buf[n:], int64(n)) })
 		if errors.Is(err, unix.ESRCH) {
 			return nil, ErrGone
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+			return nil, err
+		}
+		n += m
+		// The kernel fills a page if it can, and no record of these files is longer than half of one: what is short is all.
+		if m == 0 || n < wholeRead {
+			return r.buf[:n], nil
 		}
 	}
-	return nil, fmt.Errorf("read %s: longer than %d bytes", name, len(r.buf))
+	return nil, fmt.Errorf("longer than %d bytes", len(r.buf))
+}
+
+func again(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // Stat reads /proc/PID/stat; ErrGone when there is no such process.
@@ -233,10 +264,10 @@ func SinceBoot() time.Duration {
 
 // Age is how long p has been running, 0 when that cannot be told.
 func (p ID) Age(boot time.Duration) time.Duration {
-	seconds := p.Start / ticksPerSecond
+	seconds := p.Start / TicksPerSecond
 	if seconds > uint64(boot/time.Second) {
 		return 0
 	}
-	started := time.Duration(seconds)*time.Second + time.Duration(p.Start%ticksPerSecond)*(time.Second/ticksPerSecond)
+	started := time.Duration(seconds)*time.Second + time.Duration(p.Start%TicksPerSecond)*(time.Second/TicksPerSecond)
 	return max(boot-started, 0)
 }

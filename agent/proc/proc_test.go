@@ -9,13 +9,13 @@ import (
 
 // statLine is a real line with another name.
 func statLine(comm string) string {
-	return "4711 (" + comm + ") S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 200 18446744073709551615 0\n"
+	return "4711 (" + comm + ") S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 30 40 20 0 1 0 987654 1000 200 18446744073709551615 0\n"
 }
 
 func TestParseStat(t *testing.T) {
 	for _, comm := range []string{"gunicorn", "a b", "a) S 9 (", "(", ")", "", "x\ny", "tidegate: [x] (1)"} {
 		s, err := ParseStat([]byte(statLine(comm)))
-		if err != nil || s.PID != 4711 || s.PPID != 1 || s.Start != 987654 || s.State != 'S' || s.Comm != comm {
+		if err != nil || s.PID != 4711 || s.PPID != 1 || s.Start != 987654 || s.State != 'S' || s.Comm != comm || s.Used != 3 || s.Reaped != 70 {
 			t.Errorf("name %q: got %+v, %v", comm, s, err)
 		}
 	}

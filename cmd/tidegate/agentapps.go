@@ -9,26 +9,35 @@ import (
 	"github.com/tidegate/tidegate/agent/phpfpm"
 	"github.com/tidegate/tidegate/agent/puma"
 	"github.com/tidegate/tidegate/agent/signals"
+	"github.com/tidegate/tidegate/agent/sockdiag"
 	"github.com/tidegate/tidegate/agent/supervise"
 	"github.com/tidegate/tidegate/agent/systemd"
 	"github.com/tidegate/tidegate/agent/uwsgi"
 	"github.com/tidegate/tidegate/conf"
 )
 
-// agentApp makes the adapters of one application.
-func agentApp(c conf.AgentApp) agent.App {
+// agentApp makes the adapters of one application. table is what all applications ask for sockets.
+func agentApp(c conf.AgentApp, table *sockdiag.Table) agent.App {
 	actuator := agentActuator(c)
 	app := agent.App{Name: c.Name, Min: c.Min, Max: c.Max, Threads: c.Threads, Check: c.Check,
 		Source: agentSource(c, actuator), Actuator: actuator}
 	if p, ok := app.Actuator.(*supervise.Processes); ok {
 		app.Queue = p.Queue()
 	}
+	if len(c.Sockets) > 0 {
+		sockets := sockdiag.New(table, c.Sockets...)
+		app.Queue = sockets
+		if c.Busy == conf.BusySockets {
+			app.Source = sockets
+		}
+	}
 	return app
 }
 
-// agentSource is what counts busy workers: the marks where there are any, or else the server itself.
+// agentSource is what counts busy workers: the marks, or else the server itself; the sockets are seen to by the caller.
 func agentSource(c conf.AgentApp, actuator adapter.Actuator) adapter.Source {
-	if own, ok := actuator.(adapter.Source); ok && c.Marks == "" {
+	if c.Busy != conf.BusyMarks {
+		own, _ := actuator.(adapter.Source)
 		return own
 	}
 	if c.PHPFPM != nil {

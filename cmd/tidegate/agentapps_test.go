@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/tidegate/tidegate/agent/sockdiag"
 	"github.com/tidegate/tidegate/conf"
 )
 
@@ -19,7 +20,7 @@ func TestEachServerGetsItsAdapters(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, app := range c.Apps {
-		a := agentApp(app)
+		a := agentApp(app, sockdiag.NewTable())
 		got[app.Name] = fmt.Sprintf("%T %T, %d to %d, zero %v", a.Source, a.Actuator, a.Min, a.Max, a.Actuator.Limits().Zero)
 	}
 	for name, want := range map[string]string{

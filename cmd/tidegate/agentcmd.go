@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidegate/tidegate/agent"
+	"github.com/tidegate/tidegate/agent/sockdiag"
 	"github.com/tidegate/tidegate/conf"
 )
 
@@ -94,8 +95,9 @@ func agentUntil(ctx context.Context, cfg *conf.Agent, next <-chan *conf.Agent, l
 func newAgent(c *conf.Agent, log *slog.Logger) (*agent.Agent, error) {
 	o := agent.Options{Node: c.Node, Listen: c.Listen, Token: c.Token.Reveal(), Log: log, ScanEvery: c.Scan,
 		TLS: agentTLS(c.TLS), StateDir: c.StateDir}
+	table := sockdiag.NewTable()
 	for _, app := range c.Apps {
-		o.Apps = append(o.Apps, agentApp(app))
+		o.Apps = append(o.Apps, agentApp(app, table))
 	}
 	return agent.New(o)
 }

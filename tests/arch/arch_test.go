@@ -37,6 +37,7 @@ var table = map[string][]string{
 	"agent/uwsgi":       {"agent/adapter", "agent/proc"},
 	"agent/supervise":   {"agent/adapter", "agent/proc"},
 	"agent/systemd":     {"agent/adapter", "agent/proc"},
+	"agent/sockdiag":    {"agent/adapter"},
 	"api":               {"internal/unixsock"},
 	"api/decision":      {"core", "core/sizing"},
 	"conf":              {"core", "core/sizing"},
@@ -62,7 +63,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"conf/haproxy", "haproxy", "nginxgen", "spoa"},
+	"tests/bench":       {"agent", "agent/filemarks", "agent/proc", "agent/signals", "agent/sockdiag", "conf/haproxy", "haproxy", "nginxgen", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.

@@ -153,3 +153,27 @@ func TestEveryRequestThroughHAProxyIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// A small fleet that does nothing, seen by a node agent as one that works, and its report beside a static one.
+func TestNodeAgentSeesItsFleet(t *testing.T) {
+	dir, err := os.MkdirTemp("", "tgb-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	n := &node{report: &report{out: io.Discard}, opts: options{rounds: 1, slot: time.Millisecond, nodeTime: 600 * time.Millisecond}, dir: dir}
+	if n.fleet, err = startFleet(dir, 5, 3, 2, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	defer n.fleet.close()
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	defer n.agent.stop()
+	if err := firstOf(n.reports(), n.alone(), n.fleet.failed()); err != nil {
+		t.Error(err)
+	}
+	if len(n.goals) != 2 || n.goals[0].got == "-" || n.goals[1].got == "-" {
+		t.Errorf("goals: %+v", n.goals)
+	}
+}

@@ -27,6 +27,18 @@ func play(args []string) (played bool, err error) {
 		return true, playAgent(args[0], args[1])
 	case "responder":
 		return true, playResponder(args[0])
+	case "node":
+		return true, playNode(args[0], args[1:])
+	case "master":
+		workers, err := strconv.Atoi(args[1])
+		if err != nil {
+			return true, err
+		}
+		return true, playMaster(args[0], workers)
+	case "lister":
+		return true, playLister(args)
+	case "static":
+		return true, playStatic(args[0], args[1])
 	case "httpload":
 		return true, playHTTPLoad(args)
 	}

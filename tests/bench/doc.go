@@ -1,4 +1,4 @@
-// Command bench measures what the SPOE agent, the runtime API's client and nginx's include file cost, beside a peer and a
+// Command bench measures what the SPOE agent, the runtime API's client, nginx's include file and the node agent cost, beside a peer and a
 // limit, in one run: `make bench`. What follows is about the agent; docs/benchmarks.md has the others.
 //
 // # What is compared

@@ -21,6 +21,7 @@ type options struct {
 	transports []string
 	only       string
 	profiles   string
+	nodeTime   time.Duration
 	backend    string
 }
 
@@ -34,7 +35,8 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
 	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
-	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx")
+	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx, agent")
+	f.DurationVar(&o.nodeTime, "agent-time", time.Minute, "how long the node agent's own processor time is measured")
 	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
 	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
@@ -47,7 +49,7 @@ func parse(args []string) (o options, err error) {
 			return o, fmt.Errorf("-transport %s: it is unix, tcp or unix,tcp", *transport)
 		}
 	}
-	if o.rounds < 1 || o.e2eRounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 {
+	if o.rounds < 1 || o.e2eRounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 || o.nodeTime <= 0 {
 		return o, errors.New("rounds and times must be above 0")
 	}
 	if o.profiles != "" {
@@ -97,7 +99,7 @@ func run(args []string) error {
 	for _, part := range []struct {
 		name string
 		run  func(*report, options, string) error
-	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}} {
+	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}, {"agent", runNode}} {
 		if !o.wants(part.name) {
 			continue
 		}

@@ -84,38 +84,9 @@ func (a *runtimeAPI) startHAProxy(program string) error {
 	return errors.New("HAProxy does not answer at its stats socket")
 }
 
-// way is a contestant of these comparisons.
-type way struct {
-	who, what string
-	do        func() error
-}
-
-// compare lets the ways take turns, forwards and backwards, and reports how many units each does in a second.
+// compare lets the ways take turns.
 func (a *runtimeAPI) compare(bench, unit string, units int, title string, ways ...way) error {
-	a.printf("\n== HAProxy's runtime API: %s\n", title)
-	s := series{}
-	for round := range a.opts.rounds {
-		for i := range ways {
-			w := ways[i]
-			if round%2 == 1 {
-				w = ways[len(ways)-1-i]
-			}
-			n, began := 0, time.Now()
-			for time.Since(began) < a.opts.slot || n == 0 {
-				if err := w.do(); err != nil {
-					return fmt.Errorf("%s: %w", w.what, err)
-				}
-				n++
-			}
-			s.add(w.who, float64(n*units)/time.Since(began).Seconds())
-		}
-	}
-	for _, w := range ways {
-		a.printf("  %-44s %s %s\n", w.what, spread(s[w.who]), unit)
-	}
-	a.printf("  the first does %s x the second and %s x the third\n", spread(s.ratios(ours, peer)), spread(s.ratios(ours, limit)))
-	a.line(s.conclude(bench, unit))
-	return nil
+	return a.takeTurns(a.opts, bench, unit, units, "HAProxy's runtime API: "+title, ways...)
 }
 
 // ask sends one line over a connection of its own and reads to the end.
