@@ -1,7 +1,9 @@
 package proc
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +68,39 @@ func TestParseSignals(t *testing.T) {
 		if _, err := ParseSignals([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
+	}
+}
+
+// A child that has ended and that its parent does not reap is no child, and is told.
+func TestZombiesAreToldApart(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "true & exec sleep 60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var r Reader
+	st, err := r.Stat(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c Children
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		alive, err := c.Look(ID{PID: st.PID, Start: st.Start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		title, err := r.Title(st.PID)
+		if err == nil && title == "sleep 60" && c.Zombies() == 1 && len(alive) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v are alive, %d are zombies, the parent is %q (%v); want none, 1, sleep 60", alive, c.Zombies(), title, err)
+		}
+	}
+	if _, err := r.Title(MaxPID); !errors.Is(err, ErrGone) {
+		t.Errorf("the title of nobody: %v", err)
 	}
 }

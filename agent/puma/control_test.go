@@ -74,7 +74,7 @@ func TestControlAppsThatMisbehave(t *testing.T) {
 	}{
 		"refuses":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, "refuses the token"},
 		"fails":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "500"},
-		"redirects": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "302"},
+		"redirects": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "302"},
 		"endless": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {

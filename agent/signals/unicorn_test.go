@@ -144,20 +144,34 @@ func TestUnicornGoesToZeroAndBack(t *testing.T) {
 	s.Settled(2)
 }
 
-func TestUnicornTargetOutlivesReloadAndKill(t *testing.T) {
-	s := newUnicorn(t, 2, []string{"APP_BOOT_MS=400"}, "preload_app true")
+// On HUP with preload_app all workers leave and nobody reaps them while the master loads the application: that is no count to
+// be corrected by more signals, which it would all heed later.
+func TestUnicornTargetOutlivesReload(t *testing.T) {
+	s := newUnicorn(t, 2, []string{"APP_BOOT_MS=4000"}, "preload_app true")
+	s.Settled(2)
+	s.Target(3)
+	before := s.Settled(3)
+	s.signal(syscall.SIGHUP)
+	s.Wait("the workers to leave", func(r agent.AppReport) bool { return r.Total == 0 })
+	most := 0
+	r := s.Wait("the target after the reload", func(r agent.AppReport) bool {
+		most = max(most, r.Total)
+		return r.Known && r.Total == 3 && r.Ready == 3
+	})
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		most = max(most, s.Report().Total) // what it was told too much, it would do now
+	}
+	if r.Master != before.Master || most > 3 {
+		t.Errorf("the master was %s and is %s after a reload; at most %d workers, want 3", before.Master, r.Master, most)
+	}
+	s.Settled(3)
+}
+
+func TestUnicornTargetOutlivesKill(t *testing.T) {
+	s := newUnicorn(t, 2, nil)
 	s.Settled(2)
 	s.Target(4)
 	before := s.Settled(4)
-	s.signal(syscall.SIGHUP)
-	if err := s.proc.WaitLog("done reloading", 30*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	s.Wait("the reload to be seen", func(r agent.AppReport) bool { return r.Total < 4 })
-	if r := s.Settled(4); r.Master != before.Master {
-		t.Errorf("the master was %s and is %s after a reload", before.Master, r.Master)
-	}
-
 	s.signal(syscall.SIGKILL)
 	s.Wait("the master to be missed", func(r agent.AppReport) bool { return !r.WorkersKnown && r.Target == 4 })
 	s.start()
