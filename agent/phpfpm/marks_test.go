@@ -36,7 +36,7 @@ func newMarked(t *testing.T, children int, lines string) (*site, string) {
 	dir = filepath.Join(dir, "deep", "shop") // to be made by the first request
 	pm := fmt.Sprintf("pm = static\npm.max_children = %d\nphp_admin_value[auto_prepend_file] = {{DIR}}/lib/%s\n%s",
 		children, marks.PHPFile, strings.ReplaceAll(lines, "{{MARKS}}", "env[TIDEGATE_MARKS] = "+dir))
-	s := newSite(t, "unix", "", pm)
+	s := newSite(t, "unix", "process_control_timeout = 20", pm)
 	if _, err := s.Rig.Write("lib/"+marks.PHPFile, marks.PHP); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +104,9 @@ func TestMarksOfEveryEnd(t *testing.T) {
 		none(path)
 	}
 	// The only end that leaves a mark lasts until the process begins the next request.
+	if r := s.Report(); r.Problem != "" {
+		t.Errorf("the problem is %q", r.Problem)
+	}
 	s.answer("/?do=late-fatal")
 	s.Wait("one busy", func(r agent.AppReport) bool { return r.Busy == 1 })
 	s.answer("/")
@@ -137,6 +140,12 @@ func TestCountsByMarks(t *testing.T) {
 	s.Wait("none busy", func(r agent.AppReport) bool { return r.Known && r.Busy == 0 })
 	s.WaitFor("the stale mark to be removed", func() bool { return len(names(t, dir, "b.")) == 0 })
 	s.Settled(3)
+	// Marks count, the ceiling file steers.
+	s.Target(2)
+	if r := s.Settled(2); r.Busy != 0 {
+		t.Errorf("after the change: %+v", r)
+	}
+	s.Wait("no problem", func(r agent.AppReport) bool { return r.Known && r.Problem == "" })
 }
 
 func TestMarksThatCannotBeMadeFailNothing(t *testing.T) {
