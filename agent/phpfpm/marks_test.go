@@ -86,7 +86,7 @@ func TestMarksOfEveryEnd(t *testing.T) {
 	s.Wait("one ready child", func(r agent.AppReport) bool { return r.WorkersKnown && r.Ready == 1 && r.Starting == 0 })
 	for _, c := range []struct{ do, want string }{
 		{"", "200 ok\n"}, {"last", "200 ok\n"}, {"throw", "500 "}, {"fatal", "500 "}, {"exit", "200 ok\n"}, {"timeout", "500 "},
-		{"memory", "500 "}, {"late-exit", "200 ok\n"}, {"handler", "200 ok\n"},
+		{"memory", "500 "}, {"late-exit", "200 ok\n"}, {"late-fatal", "500 ok\n"}, {"handler", "200 ok\n"},
 	} {
 		if got := s.answer("/?do=" + c.do); got != c.want {
 			t.Errorf("%q: %q, want %q", c.do, got, c.want)
@@ -107,8 +107,12 @@ func TestMarksOfEveryEnd(t *testing.T) {
 	if r := s.Report(); r.Problem != "" {
 		t.Errorf("the problem is %q", r.Problem)
 	}
-	s.answer("/?do=late-fatal")
+	s.answer("/?do=late-memory")
 	s.Wait("one busy", func(r agent.AppReport) bool { return r.Busy == 1 })
+	time.Sleep(500 * time.Millisecond) // the request is over, its mark is not
+	if n := names(t, dir, "b."); len(n) != 1 {
+		t.Errorf("the marks are %v: do they never stay? The documentation says they do", n)
+	}
 	s.answer("/")
 	none("the next request")
 	if log := s.errorLog(); strings.Contains(log, "tidegate") {
