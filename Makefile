@@ -40,7 +40,7 @@ test: test-deps ## unit, race and end-to-end tests against the real programs
 test-short: ## the tests that need no other programs
 	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
 
-test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
+test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4, gunicorn's control socket on a 26.2 (from newer Debian suites), and app servers up and down ten times
 	@scripts/haproxy-versions.sh dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
 		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
@@ -50,6 +50,10 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 		TIDEGATE_TEST_HAPROXY=$$haproxy go test -count=1 -timeout 15m -run 'TestAReload|TestKindsOf|TestBusySlots|TestFreeSlots|TestManyCommands|TestLoadAnd|TestMetrics' ./haproxy || exit 1; \
 	done
 	@TIDEGATE_TEST_CYCLES=12 go test -count=1 -v -run Cycles ./agent/systemd
+	@scripts/gunicorn-version.sh dist/gunicorn
+	@TIDEGATE_TEST_GUNICORN="$$(ls -d $(CURDIR)/dist/gunicorn 2>/dev/null)" TIDEGATE_TEST_CYCLES=10 \
+		go test -count=1 -timeout 15m -v -run 'TestCountsAndCycles|TestBusyWorkers|TestTargetIs|TestCyclesUnderLoad|TestCeilingChanges' \
+		./agent/gunicorn ./agent/passenger ./agent/phpfpm
 	@$(MAKE) --no-print-directory test-moves
 	@echo "== app servers, ten times up and down"
 	@TIDEGATE_TEST_CYCLES=10 scripts/test.sh -count=1 -timeout 10m -run Cycles ./agent/...

@@ -112,13 +112,13 @@ func TestTargetIsAppliedAgainAfterARestart(t *testing.T) {
 	s.Target(4)
 	// A target is a ceiling: without requests nothing is started.
 	r := s.Settled(1)
-	end := s.Begin(4, "/?ms=4000")
+	end := s.Begin(4, "/?ms=8000")
 	s.Wait("four busy processes", func(r agent.AppReport) bool { return r.Busy == 4 && r.Total == 4 })
-	// All four are busy: two are told to leave, and finish what they have begun.
-	s.Target(2)
-	s.Wait("two draining", func(r agent.AppReport) bool { return r.Draining == 2 && r.Busy == 4 })
+	// All four are busy: one is told to leave, and finishes what it has begun.
+	s.Target(3)
+	s.Wait("one draining", func(r agent.AppReport) bool { return r.Draining == 1 && r.Busy == 4 })
 	end()
-	s.Settled(2)
+	s.Settled(3)
 
 	if err := s.passenger.Stop(30 * time.Second); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,6 @@ func TestTargetIsAppliedAgainAfterARestart(t *testing.T) {
 	if gone.WorkersKnown || gone.BusyKnown {
 		t.Errorf("without Passenger: %+v", gone)
 	}
-	s.Target(3)
 	s.startPassenger()
 	end = s.Begin(4, "/?ms=1500")
 	again := s.Wait("three busy processes", func(r agent.AppReport) bool { return r.Busy == 3 && r.Total == 3 })

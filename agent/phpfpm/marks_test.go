@@ -36,7 +36,7 @@ func newMarked(t *testing.T, children int, lines string) (*site, string) {
 	dir = filepath.Join(dir, "deep", "shop") // to be made by the first request
 	pm := fmt.Sprintf("pm = static\npm.max_children = %d\nphp_admin_value[auto_prepend_file] = {{DIR}}/lib/%s\n%s",
 		children, marks.PHPFile, strings.ReplaceAll(lines, "{{MARKS}}", "env[TIDEGATE_MARKS] = "+dir))
-	s := newSite(t, "unix", "", pm)
+	s := newSite(t, "unix", "process_control_timeout = 20", pm)
 	if _, err := s.Rig.Write("lib/"+marks.PHPFile, marks.PHP); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestMarksOfEveryEnd(t *testing.T) {
 	s.Wait("one ready child", func(r agent.AppReport) bool { return r.WorkersKnown && r.Ready == 1 && r.Starting == 0 })
 	for _, c := range []struct{ do, want string }{
 		{"", "200 ok\n"}, {"last", "200 ok\n"}, {"throw", "500 "}, {"fatal", "500 "}, {"exit", "200 ok\n"}, {"timeout", "500 "},
-		{"memory", "500 "}, {"late-exit", "200 ok\n"}, {"handler", "200 ok\n"},
+		{"memory", "500 "}, {"late-exit", "200 ok\n"}, {"late-fatal", "500 ok\n"}, {"handler", "200 ok\n"},
 	} {
 		if got := s.answer("/?do=" + c.do); got != c.want {
 			t.Errorf("%q: %q, want %q", c.do, got, c.want)
@@ -104,8 +104,15 @@ func TestMarksOfEveryEnd(t *testing.T) {
 		none(path)
 	}
 	// The only end that leaves a mark lasts until the process begins the next request.
-	s.answer("/?do=late-fatal")
+	if r := s.Report(); r.Problem != "" {
+		t.Errorf("the problem is %q", r.Problem)
+	}
+	s.answer("/?do=late-memory")
 	s.Wait("one busy", func(r agent.AppReport) bool { return r.Busy == 1 })
+	time.Sleep(500 * time.Millisecond) // the request is over, its mark is not
+	if n := names(t, dir, "b."); len(n) != 1 {
+		t.Errorf("the marks are %v: do they never stay? The documentation says they do", n)
+	}
 	s.answer("/")
 	none("the next request")
 	if log := s.errorLog(); strings.Contains(log, "tidegate") {
@@ -137,6 +144,12 @@ func TestCountsByMarks(t *testing.T) {
 	s.Wait("none busy", func(r agent.AppReport) bool { return r.Known && r.Busy == 0 })
 	s.WaitFor("the stale mark to be removed", func() bool { return len(names(t, dir, "b.")) == 0 })
 	s.Settled(3)
+	// Marks count, the ceiling file steers.
+	s.Target(2)
+	if r := s.Settled(2); r.Busy != 0 {
+		t.Errorf("after the change: %+v", r)
+	}
+	s.Wait("no problem", func(r agent.AppReport) bool { return r.Known && r.Problem == "" })
 }
 
 func TestMarksThatCannotBeMadeFailNothing(t *testing.T) {

@@ -49,9 +49,10 @@ type Pool struct {
 	workers []proc.ID
 	changes uint64
 
-	// last is the last status page; lastErr is nil while it is right.
+	// last is the last status page; lastErr is nil while it is right. seen: Observe has read it for the Count of this scan.
 	last    status
 	lastErr error
+	seen    bool
 
 	// set is what is in force, as read after the start that inspected tells.
 	set       settings
@@ -98,6 +99,8 @@ func (p *Pool) Observe(now time.Time) (adapter.Workers, error) {
 		return adapter.Workers{}, err
 	}
 	p.lastOK = now
+	p.read()
+	p.seen = true
 	p.workers = p.workers[:0]
 	ours := make(map[proc.ID]bool, len(children))
 	for _, c := range children {
@@ -155,25 +158,32 @@ func (p *Pool) findMaster(now time.Time) error {
 	return nil
 }
 
-// Count asks for the status page.
+// Count is the number of active processes.
 func (p *Pool) Count(*adapter.Family) (adapter.Count, error) {
+	if !p.seen {
+		p.read()
+	}
+	p.seen = false
+	if p.lastErr != nil {
+		return adapter.Count{}, p.lastErr
+	}
+	return adapter.Count{Busy: p.last.Active, Trust: adapter.Exact}, nil
+}
+
+// read asks for the status page, and for the settings after each start.
+func (p *Pool) read() {
 	s, err := p.ask()
-	if err != nil {
-		p.lastErr = err
-		return adapter.Count{}, err
+	if p.lastErr = err; err != nil {
+		return
 	}
 	if s.StartTime != p.last.StartTime {
 		p.changes++
 	}
-	p.last, p.lastErr = s, nil
+	p.last = s
 	p.inspect()
 	if p.setErr == nil {
-		if err := p.set.badStatusAddress(p.opt.Pool, p.opt.Status); err != nil {
-			p.lastErr = err
-			return adapter.Count{}, err
-		}
+		p.lastErr = p.set.badStatusAddress(p.opt.Pool, p.opt.Status)
 	}
-	return adapter.Count{Busy: s.Active, Trust: adapter.Exact}, nil
 }
 
 func (p *Pool) ask() (status, error) {

@@ -39,6 +39,7 @@ case 'finish': echo "ok\n"; fastcgi_finish_request(); break;
 case 'late': register_shutdown_function(function () { usleep(1500000); }); break;
 case 'late-exit': register_shutdown_function(function () { exit; }); break;
 case 'late-fatal': register_shutdown_function(function () { no_such_function(); }); break;
+case 'late-memory': register_shutdown_function(function () { ini_set('memory_limit', '8M'); $s = 'x'; for (;;) { $s .= $s; } }); break;
 case 'handler': set_error_handler(function ($no, $text) { throw new ErrorException($text); }); break;
 case 'last': exit($last === null && preg_grep('/^(_[A-Z]+|last)$/', array_keys(get_defined_vars()), PREG_GREP_INVERT) === [] ? "ok\n" : print_r([$last, get_defined_vars()], true));
 }
