@@ -139,9 +139,7 @@ func TestOneAgentAtATime(t *testing.T) {
 	}
 	// The holder was killed: another one takes its place.
 	holder := s.saved().Holder.PID
-	if err := syscall.Kill(holder, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	s.kill(holder, syscall.SIGKILL)
 	s.WaitFor("another holder", func() bool { p := s.saved().Holder.PID; return p != 0 && p != holder })
 	if err := s.StopAgent(); err != nil {
 		t.Fatal(err)
