@@ -33,6 +33,9 @@ func (h *holder) close() {
 	h.pidfd, h.id = -1, proc.ID{}
 }
 
+// fetchLimit bounds the wait for a holder's answer, in which the application is not looked at. It is asked again.
+const fetchLimit = 500 * time.Millisecond
+
 // Hold is all that a holder does: it keeps the listener (fd 3) and sends it to whoever connects to the unix socket that is
 // fd 4. It returns only when that socket is broken.
 func Hold() error {
@@ -85,13 +88,16 @@ func (s *Processes) holdBy(pid int) error {
 	return err
 }
 
-// keepHolder starts another holder when there is none, at most one a second.
+// keepHolder sees to a holder, at most once a second: one that is there but had not answered in time, or a new one.
 func (s *Processes) keepHolder() {
 	if len(s.opt.Holder) == 0 || s.holder.pidfd >= 0 || s.boot < s.holder.again {
 		return
 	}
 	s.holder.again, s.holder.problem = s.boot+time.Second, ""
-	err := s.startHolder()
+	err := s.findHolder()
+	if err != nil {
+		err = s.startHolder()
+	}
 	if err == nil {
 		err = s.save()
 	}
@@ -101,6 +107,19 @@ func (s *Processes) keepHolder() {
 	}
 }
 
+// findHolder takes the holder that answers and has this listener.
+func (s *Processes) findHolder() error {
+	fd, pid, err := fetch(s.path(".hold"))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if !listensOn(fd, s.opt.Listen) {
+		return errors.New("it holds another listener")
+	}
+	return s.holdBy(pid)
+}
+
 // fetch asks the holder behind the door for the listener. The second result is the holder's pid.
 func fetch(door string) (fd, pid int, err error) {
 	c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -108,7 +127,7 @@ func fetch(door string) (fd, pid int, err error) {
 		return -1, 0, err
 	}
 	defer unix.Close(c)
-	limit := unix.Timeval{Sec: 2}
+	limit := unix.NsecToTimeval(fetchLimit.Nanoseconds())
 	if err := errors.Join(unix.SetsockoptTimeval(c, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
 		unix.SetsockoptTimeval(c, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)); err != nil {
 		return -1, 0, err

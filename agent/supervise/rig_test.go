@@ -238,3 +238,14 @@ func clientTo(network, addr string) *http.Client {
 			return d.DialContext(ctx, network, addr)
 		}}}
 }
+
+// kill signals one process, and never a group: 0 is what a missing pid reads as.
+func (s *site) kill(pid int, sig syscall.Signal) {
+	s.T.Helper()
+	if pid < 2 {
+		s.T.Fatalf("there is no process %d to signal", pid)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		s.T.Fatal(err)
+	}
+}

@@ -35,21 +35,15 @@ func TestKilledAgent(t *testing.T) {
 	}
 	// A worker that the first agent started ends: the second one sees it although it is not its child, and without an order
 	// starts another one.
-	if err := syscall.Kill(before[1], syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	s.kill(before[1], syscall.SIGTERM)
 	s.WaitFor("another worker 1", func() bool { p := s.pids(); return p[1] != 0 && p[1] != before[1] })
 	s.Settled(3)
 	s.Target(2)
 	s.Settled(2)
 	// Agent and holder at once: the listener comes out of a living worker.
-	if err := syscall.Kill(holder, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	s.kill(holder, syscall.SIGKILL)
 	second.Kill()
-	if err := syscall.Kill(s.pids()[2], syscall.SIGTERM); err != nil { // what ends while nobody looks is replaced
-		t.Fatal(err)
-	}
+	s.kill(s.pids()[2], syscall.SIGTERM) // what ends while nobody looks is replaced
 	third := s.startProcess("agent3")
 	s.Settled(2)
 	s.Target(3)

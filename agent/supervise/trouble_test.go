@@ -139,9 +139,7 @@ func TestOneAgentAtATime(t *testing.T) {
 	}
 	// The holder was killed: another one takes its place.
 	holder := s.saved().Holder.PID
-	if err := syscall.Kill(holder, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	s.kill(holder, syscall.SIGKILL)
 	s.WaitFor("another holder", func() bool { p := s.saved().Holder.PID; return p != 0 && p != holder })
 	if err := s.StopAgent(); err != nil {
 		t.Fatal(err)
@@ -166,6 +164,15 @@ func TestOneAgentAtATime(t *testing.T) {
 	if code := s.Post("/"); code != 200 {
 		t.Errorf("the worker answers %d", code)
 	}
+	// A holder that is too slow for a new agent is found later: the listener comes from the worker meanwhile.
+	holder = s.saved().Holder.PID
+	s.kill(holder, syscall.SIGSTOP)
+	s.start()
+	s.WaitFor("an agent without a holder", func() bool { return s.saved().Holder.PID == 0 })
+	s.problem("another process serves this socket")
+	s.kill(holder, syscall.SIGCONT)
+	s.WaitFor("the holder to be found", func() bool { return s.saved().Holder.PID == holder })
+	s.Settled(1)
 }
 
 // A worker of another user has the listener, its log and the notify socket all the same.
