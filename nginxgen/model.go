@@ -17,6 +17,8 @@ type Model struct {
 type Upstream struct {
 	// Name is 1 to 128 letters, digits, `_`, `.` and `-`, beginning with a letter, a digit or `_`.
 	Name string
+	// Stream: the block belongs into nginx's stream block (TCP and UDP), not into http.
+	Stream bool
 	// Method is "" (weighted round robin), "least_conn", "random", "random two", "random two least_conn", "ip_hash",
 	// "hash KEY" or "hash KEY consistent"; KEY is made of letters, digits and `$ _ . : / -`.
 	Method string
@@ -72,7 +74,7 @@ func (m Model) normal() Model {
 // equal compares two normal models.
 func (m Model) equal(o Model) bool {
 	return slices.EqualFunc(m.Upstreams, o.Upstreams, func(a, b Upstream) bool {
-		return a.Name == b.Name && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive &&
+		return a.Name == b.Name && a.Stream == b.Stream && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive &&
 			slices.Equal(a.Servers, b.Servers)
 	})
 }
