@@ -135,57 +135,6 @@ func commands(s control.ProxyStep) []haproxy.Command {
 	return nil
 }
 
-// webAdapter shows a nginxgen.Manager to the controller.
-type webAdapter struct{ manager *nginxgen.Manager }
-
-func (w webAdapter) Apply(ctx context.Context, now time.Time, upstreams []control.WebUpstream) (control.WebOutcome, error) {
-	out, err := w.manager.Apply(ctx, now, webModel(upstreams))
-	return control.WebOutcome{
-		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
-	}, err
-}
-
-func webModel(upstreams []control.WebUpstream) nginxgen.Model {
-	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
-	for _, u := range upstreams {
-		ready := make([]int, len(u.Servers))
-		for i, s := range u.Servers {
-			ready[i] = s.Weight
-		}
-		// A hash method places every unit of weight on its ring, and moves keys when the scale changes.
-		limit := 0
-		if strings.Contains(u.Method, "hash") {
-			limit = 10
-		}
-		weights := nginxgen.Weights(ready, limit)
-		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
-		for i, s := range u.Servers {
-			nu.Servers = append(nu.Servers, nginxgen.Server{Name: s.Name, Address: s.Address, Weight: weights[i], Down: weights[i] == 0})
-		}
-		m.Upstreams = append(m.Upstreams, nu)
-	}
-	return m
-}
-
-func (w webAdapter) Live() (map[string]map[string]int, bool) {
-	m, ok := w.manager.Live()
-	if !ok {
-		return nil, false
-	}
-	out := map[string]map[string]int{}
-	for _, u := range m.Upstreams {
-		out[u.Name] = map[string]int{}
-		for _, s := range u.Servers {
-			weight := max(1, s.Weight)
-			if s.Down {
-				weight = 0
-			}
-			out[u.Name][s.Address] = weight
-		}
-	}
-	return out, true
-}
-
 // nodeAdapter shows an agent.Client to the controller.
 type nodeAdapter struct {
 	name   string
@@ -418,17 +367,4 @@ func controlApp(a conf.App) control.App {
 		})
 	}
 	return app
-}
-
-func nginxOptions(n *conf.Nginx, log *slog.Logger, set *metrics.Set) nginxgen.Options {
-	none := func(d time.Duration) time.Duration {
-		if d == 0 {
-			return -1
-		}
-		return d
-	}
-	return nginxgen.Options{
-		File: n.Include, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile, Log: log, Metrics: set,
-		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights),
-	}
 }
