@@ -14,5 +14,5 @@ func (m *Manager) UsesNamespace() bool { return !m.noNamespace }
 // NamespaceAllowed tells whether the kernel lets this process have a private mount namespace; a root without that right, as
 // in many containers, proves by swapping instead.
 func NamespaceAllowed(file string) bool {
-	return !errors.Is(withFileOver(file, file, func() {}), errNoNamespace)
+	return !errors.Is(withFilesOver([]cover{{file, file}}, func() {}), errNoNamespace)
 }
