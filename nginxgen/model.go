@@ -7,7 +7,8 @@ import (
 
 // Model is the wanted content of the include file.
 type Model struct {
-	// Upstreams are written in this order. Their names differ (nginx compares them without regard to case).
+	// Upstreams are written in this order. Their names differ (nginx compares them without regard to case). For one file
+	// they are all http or all stream.
 	Upstreams []Upstream
 	// Why is the reason of the change in one sentence, for logs and outcomes. It never reaches the file.
 	Why string
@@ -22,14 +23,16 @@ type Upstream struct {
 	// Stream: the block belongs into nginx's stream block (TCP and UDP), not into http.
 	Stream bool
 	// Method is "" (weighted round robin), "least_conn", "random", "random two", "random two least_conn", "ip_hash",
-	// "hash KEY" or "hash KEY consistent"; KEY is made of letters, digits and `$ _ . : / -`.
+	// "hash KEY" or "hash KEY consistent"; KEY is made of letters, digits and `$ _ . : / -`, at most 128. "ip_hash" is for
+	// http alone.
 	Method string
-	// Zone is the size of the shared memory zone "tidegate_NAME", from "32k" to "64m"; "" for none. With a zone all
-	// workers share one state, so weights hold exactly.
+	// Zone is the size of the shared memory zone "tidegate_NAME" (of stream "tidegate_stream:NAME"), from "32k" to "64m"; ""
+	// for none. With a zone all workers share one state, so weights hold exactly.
 	Zone string
-	// Keepalive is the number of idle connections each worker keeps to the servers, 0 (none) to 10000.
+	// Keepalive is the number of idle connections each worker keeps to the servers, 0 (none) to 10000; http alone.
 	Keepalive int
-	// Servers may be empty: then one server that is down stands in for them and nginx answers 502.
+	// Servers may be empty, or all backups: then one server that is down stands in for those that are missing, as nginx
+	// refuses such a block. Without a backup it answers 502.
 	Servers []Server
 }
 
@@ -51,17 +54,31 @@ type Server struct {
 	Name string
 }
 
-// standIn is what an upstream without servers gets: nginx refuses an empty block, and a server that is down is never
-// asked. Port 9 (discard) makes the line harmless even when somebody deletes the word down.
+// standIn is what an upstream without servers gets: nginx refuses an empty block and one of backups only, and a server
+// that is down is never asked. Port 9 (discard) makes the line harmless even when somebody deletes the word down.
 var standIn = Server{Address: "127.0.0.1:9", Weight: 1, Down: true, Name: "no-server-known"}
+
+// stream tells whether the upstreams are for the stream block.
+func (m Model) stream() bool { return len(m.Upstreams) > 0 && m.Upstreams[0].Stream }
+
+// primaries counts the servers that are not backups, down or not.
+func (u Upstream) primaries() int {
+	n := 0
+	for _, s := range u.Servers {
+		if !s.Backup {
+			n++
+		}
+	}
+	return n
+}
 
 // normal returns the model as it reads back from the file: defaults filled in, the reason dropped.
 func (m Model) normal() Model {
 	out := Model{Upstreams: make([]Upstream, len(m.Upstreams))}
 	for i, u := range m.Upstreams {
 		u.Servers = slices.Clone(u.Servers)
-		if len(u.Servers) == 0 {
-			u.Servers = []Server{standIn}
+		if u.primaries() == 0 {
+			u.Servers = slices.Insert(u.Servers, 0, standIn)
 		}
 		for j := range u.Servers {
 			if u.Servers[j].Weight == 0 {

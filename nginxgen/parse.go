@@ -54,12 +54,13 @@ func parse(text []byte) (Model, error) {
 		return Model{}, err
 	}
 	m := Model{Upstreams: []Upstream{}}
+	stream := bytes.HasPrefix(text, []byte(streamHeader))
 	for _, d := range c.GetDirectives() {
 		t, ok := d.(*config.Upstream)
 		if !ok {
 			return Model{}, fmt.Errorf("the directive %s does not belong here", shown(d.GetName()))
 		}
-		u, err := fromTree(t)
+		u, err := fromTree(t, stream)
 		if err != nil {
 			return Model{}, fmt.Errorf("upstream %s: %w", shown(t.UpstreamName), err)
 		}
@@ -68,8 +69,8 @@ func parse(text []byte) (Model, error) {
 	return m, nil
 }
 
-func fromTree(t *config.Upstream) (Upstream, error) {
-	u := Upstream{Name: t.UpstreamName}
+func fromTree(t *config.Upstream, stream bool) (Upstream, error) {
+	u := Upstream{Name: t.UpstreamName, Stream: stream}
 	for _, d := range t.Directives {
 		var words []string
 		for _, p := range d.GetParameters() {
@@ -80,7 +81,7 @@ func fromTree(t *config.Upstream) (Upstream, error) {
 		}
 		switch name := d.GetName(); name {
 		case "zone":
-			if len(words) != 2 || words[0] != zonePrefix+u.Name {
+			if len(words) != 2 || words[0] != u.zoneName() {
 				return u, fmt.Errorf("the zone %s is not ours", shown(strings.Join(words, " ")))
 			}
 			u.Zone = words[1]

@@ -16,16 +16,25 @@ const marker = "# Written by tidegate."
 
 const header = marker + ` Do not edit: an edit is reported, kept beside this file
 # under a hidden name that ends in .edited, and overwritten.
+# Why: the servers and weights below follow the workers that are ready to serve; "tidegate explain APP" says what moved them.
 # To stop that, stop tidegate: nginx goes on with this file as it is, and it may then be edited like any other.
 # To be rid of the file, put upstream blocks of your own in place of the include line, reload nginx, then remove it.
 `
 
-// zonePrefix keeps our shared memory zones apart from the user's own.
-const zonePrefix = "tidegate_"
+// streamHeader tells a reader, and Parse, which of nginx's two kinds of upstreams the file holds: their text is the same.
+const streamHeader = header + "# These upstreams are for nginx's stream block, not for http.\n"
+
+// Names of our shared memory zones, apart from the user's own. All zones of an nginx have names of their own, http or
+// stream, and no name of an upstream has a colon.
+const (
+	zonePrefix       = "tidegate_"
+	streamZonePrefix = "tidegate_stream:"
+)
 
 // Render turns a model into the bytes of the include file. Equal models (Why apart) give equal bytes, in the order given.
 // An error names the upstream, the server, the value and what is allowed. What Render returns has been parsed again and
 // found to be the model; it may still be refused by an nginx that, for example, knows the same name from another file.
+// One file is for http or for stream: a model with upstreams of both kinds is refused.
 func Render(m Model) ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, fmt.Errorf("render the nginx include: %w", err)
@@ -45,7 +54,11 @@ func Render(m Model) ([]byte, error) {
 // dump writes a valid, normal model.
 func dump(m Model) []byte {
 	var b bytes.Buffer
-	b.WriteString(header)
+	if m.stream() {
+		b.WriteString(streamHeader)
+	} else {
+		b.WriteString(header)
+	}
 	style := dumper.NewStyle().WithLuaFormatting(false)
 	for _, u := range m.Upstreams {
 		b.WriteByte('\n')
@@ -66,7 +79,7 @@ func (u Upstream) tree() *config.Upstream {
 		t.Directives = append(t.Directives, d)
 	}
 	if u.Zone != "" {
-		add("zone", zonePrefix+u.Name, u.Zone)
+		add("zone", u.zoneName(), u.Zone)
 	}
 	if u.Method != "" {
 		words := strings.Split(u.Method, " ")
@@ -79,6 +92,13 @@ func (u Upstream) tree() *config.Upstream {
 		t.AddServer(s.tree())
 	}
 	return t
+}
+
+func (u Upstream) zoneName() string {
+	if u.Stream {
+		return streamZonePrefix + u.Name
+	}
+	return zonePrefix + u.Name
 }
 
 func (s Server) tree() *config.UpstreamServer {

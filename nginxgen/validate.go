@@ -19,6 +19,7 @@ const (
 	maxConns            = 1000000
 	maxFails            = 1000
 	maxUnixPath         = 107
+	maxHashKey          = 128
 )
 
 // Each pattern admits only characters that have no meaning in nginx's syntax: no space, quote, semicolon, brace, hash,
@@ -27,7 +28,7 @@ var (
 	nameRE    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	commentRE = regexp.MustCompile(`^[A-Za-z0-9._:@/+-]{1,128}$`)
 	unixRE    = regexp.MustCompile(`^/[A-Za-z0-9._@/+-]+$`)
-	hashRE    = regexp.MustCompile(`^hash ([A-Za-z0-9_$.:/-]{1,128})( consistent)?$`)
+	hashRE    = regexp.MustCompile(`^hash ((?:[A-Za-z0-9_.:/-]|\$[A-Za-z0-9_])+)( consistent)?$`)
 	zoneRE    = regexp.MustCompile(`^([0-9]{1,8})([kKmM])$`)
 	methods   = map[string]bool{"": true, "least_conn": true, "random": true, "random two": true, "random two least_conn": true, "ip_hash": true}
 )
@@ -40,6 +41,9 @@ func (m Model) validate() error {
 	for i, u := range m.Upstreams {
 		if err := u.validate(); err != nil {
 			return fmt.Errorf("upstream %d (%s): %w", i+1, shown(u.Name), err)
+		}
+		if u.Stream != m.Upstreams[0].Stream {
+			return fmt.Errorf("upstream %d (%s): http and stream upstreams are not allowed in one file", i+1, shown(u.Name))
 		}
 		low := strings.ToLower(u.Name)
 		if seen[low] {
@@ -54,8 +58,8 @@ func (u Upstream) validate() error {
 	if !nameRE.MatchString(u.Name) {
 		return fmt.Errorf("the name %s is not allowed: 1 to 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'", shown(u.Name))
 	}
-	if !methods[u.Method] && !hashRE.MatchString(u.Method) {
-		return fmt.Errorf("the method %s is not allowed: empty, least_conn, random, random two, random two least_conn, ip_hash, hash KEY or hash KEY consistent", shown(u.Method))
+	if err := u.validateMethod(); err != nil {
+		return err
 	}
 	if err := validateZone(u.Zone); err != nil {
 		return err
@@ -67,23 +71,42 @@ func (u Upstream) validate() error {
 		return fmt.Errorf("%d servers, at most %d are allowed", len(u.Servers), maxServers)
 	}
 	seen := map[string]bool{}
-	primaries := 0
 	for i, s := range u.Servers {
 		if err := s.validate(u.Method); err != nil {
 			return fmt.Errorf("server %d (%s): %w", i+1, shown(s.Address), err)
 		}
-		if seen[s.Address] {
+		address := canonical(s.Address)
+		if seen[address] {
 			return fmt.Errorf("server %d (%s): the address is there twice", i+1, shown(s.Address))
 		}
-		seen[s.Address] = true
-		if !s.Backup {
-			primaries++
-		}
+		seen[address] = true
 	}
-	if len(u.Servers) > 0 && primaries == 0 {
-		return fmt.Errorf("all servers are backups: nginx needs at least one that is not, it may be down")
+	if u.primaries() == 0 && seen[standIn.Address] {
+		return fmt.Errorf("all servers are backups, and one has the address %s of the server that would stand in", standIn.Address)
 	}
 	return nil
+}
+
+func (u Upstream) validateMethod() error {
+	g := hashRE.FindStringSubmatch(u.Method)
+	if !methods[u.Method] && (g == nil || len(g[1]) > maxHashKey) {
+		return fmt.Errorf("the method %s is not allowed: empty, least_conn, random, random two, random two least_conn, ip_hash, hash KEY or hash KEY consistent", shown(u.Method))
+	}
+	if u.Stream && u.Method == "ip_hash" {
+		return fmt.Errorf("the method ip_hash is not allowed in a stream upstream: nginx has it for http alone, hash $remote_addr is its like")
+	}
+	if u.Stream && u.Keepalive > 0 {
+		return fmt.Errorf("keepalive %d is not allowed in a stream upstream: nginx has it for http alone", u.Keepalive)
+	}
+	return nil
+}
+
+// canonical writes an address in the one way that tells equal ones.
+func canonical(address string) string {
+	if ap, err := netip.ParseAddrPort(address); err == nil {
+		return ap.String()
+	}
+	return address
 }
 
 func validateZone(z string) error {

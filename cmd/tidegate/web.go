@@ -26,16 +26,15 @@ func (w webAdapter) Apply(ctx context.Context, now time.Time, upstreams []contro
 func webModel(upstreams []control.WebUpstream) nginxgen.Model {
 	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
 	for _, u := range upstreams {
-		ready := make([]int, len(u.Servers))
+		ready, full := make([]float64, len(u.Servers)), 0.0
 		for i, s := range u.Servers {
-			ready[i] = s.Weight
+			ready[i] = float64(s.Weight)
+			full = max(full, ready[i])
 		}
-		// A hash method places every unit of weight on its ring, and moves keys when the scale changes.
-		limit := 0
+		weights := nginxgen.Weights(ready)
 		if strings.Contains(u.Method, "hash") {
-			limit = 10
+			weights = nginxgen.HashWeights(ready, full)
 		}
-		weights := nginxgen.Weights(ready, limit)
 		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
 		for i, s := range u.Servers {
 			nu.Servers = append(nu.Servers, nginxgen.Server{Name: s.Name, Address: s.Address, Weight: weights[i], Down: weights[i] == 0})
