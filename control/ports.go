@@ -65,8 +65,16 @@ type Web interface {
 	Live() (map[string]map[string]int, bool)
 }
 
+// Watcher is a Web that notices by itself when somebody else changes its files.
+type Watcher interface {
+	// Watch calls changed from another goroutine when Apply should look again, until ctx ends.
+	Watch(ctx context.Context, changed func())
+}
+
 // WebUpstream is a wanted upstream.
 type WebUpstream struct {
+	// Rate is the requests per second it gets, 0 for unknown.
+	Rate               float64
 	Name, Method, Zone string
 	Keepalive          int
 	Servers            []WebServer
@@ -84,6 +92,13 @@ type WebOutcome struct {
 	Changed, Deferred, Reloaded bool
 	// Why says it for a person.
 	Why string
+	// Reason is the code of the change, Held that of what puts it off. Took is how long the reload took.
+	Reason, Held string
+	Took         time.Duration
+	// Drift is what somebody else did to the files, "" for nothing. OldGenerations counts the generations of nginx's old workers
+	// that still have connections.
+	Drift          string
+	OldGenerations int
 }
 
 // Node is one node agent.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/quiet"
+	"github.com/tidegate/tidegate/internal/watch"
 )
 
 // Result is what became of one Apply.
@@ -124,6 +125,14 @@ func (m *Manager) setLive(known bool) {
 	if m.liveOK {
 		m.live = m.model
 	}
+}
+
+// Watch calls changed from a goroutine of its own whenever a file may have been changed, by whomever, and every 30 s; the
+// caller then calls Apply with its last wish. It returns when ctx ends.
+func (m *Manager) Watch(ctx context.Context, changed func()) {
+	watch.Dirs(ctx, m.o.watched(), changed, func(err error) {
+		m.o.Log.Warn("the folder of the nginx include cannot be watched; it is looked at every few seconds", "error", err)
+	})
 }
 
 // start learns what a former process knew.
