@@ -8,6 +8,12 @@ func (m *Manager) WithoutNamespace() *Manager {
 	return m
 }
 
+// At has f told each step of a change.
+func (m *Manager) At(f func(step string)) *Manager {
+	m.at = f
+	return m
+}
+
 // UsesNamespace tells whether no mount namespace has been refused so far.
 func (m *Manager) UsesNamespace() bool { return !m.noNamespace }
 
@@ -15,4 +21,17 @@ func (m *Manager) UsesNamespace() bool { return !m.noNamespace }
 // in many containers, proves by swapping instead.
 func NamespaceAllowed(file string) bool {
 	return !errors.Is(withFilesOver([]cover{{file, file}}, func() {}), errNoNamespace)
+}
+
+// Files are the include files of a model.
+func Files(o Options, m Model) map[string][]byte {
+	parts, err := o.split(m)
+	if err != nil {
+		panic(err)
+	}
+	out := map[string][]byte{}
+	for _, p := range parts {
+		out[p.live] = p.text
+	}
+	return out
 }

@@ -162,7 +162,8 @@ func hold(anchors []files) (release func(), err error) {
 		}
 	}
 	for _, f := range anchors {
-		l, err := os.OpenFile(f.lock, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+		// Opened for reading: a file that is open for writing keeps a disk from being made read-only.
+		l, err := os.OpenFile(f.lock, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 		if err != nil {
 			release()
 			return nil, fmt.Errorf("open the lock of the include file: %w", err)

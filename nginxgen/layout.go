@@ -102,6 +102,17 @@ func (o Options) inFolder() ([]string, error) {
 	return out, nil
 }
 
+// sweep removes the staged files that a killed process may have left in the folder.
+func (o Options) sweep() {
+	if o.Folder == "" {
+		return
+	}
+	stale, _ := filepath.Glob(filepath.Join(o.Folder, "."+perAppPrefix+"*.stage")) // the pattern is good
+	for _, path := range stale {
+		os.Remove(path)
+	}
+}
+
 // watched are the folders in which somebody could change a file of ours.
 func (o Options) watched() []string {
 	var out []string

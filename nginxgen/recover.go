@@ -15,8 +15,15 @@ func (m *Manager) Recover(ctx context.Context) error {
 	if err := m.start(); err != nil {
 		return err
 	}
+	empty, err := Render(Model{})
+	if err != nil {
+		return err
+	}
 	var parts []part
 	for path, good := range m.good {
+		if good == nil {
+			good = empty
+		}
 		parts = append(parts, part{files: filesFor(path), text: good, stream: path == m.o.StreamFile})
 	}
 	slices.SortFunc(parts, func(a, b part) int { return strings.Compare(a.live, b.live) })
@@ -25,8 +32,8 @@ func (m *Manager) Recover(ctx context.Context) error {
 		return err
 	}
 	m.setLive(m.journal == nil && c.verified())
-	// A file without a last good one has nothing to go back to.
-	c.parts = slices.DeleteFunc(c.parts, func(l look) bool { return l.good == nil })
+	// Without a last good file there is nothing to go back to, unless it was new in a change that was cut short.
+	c.parts = slices.DeleteFunc(c.parts, func(l look) bool { return l.good == nil && !m.journal.has(l.live, l.before) })
 	c.markEdits(m.journal)
 	if len(c.parts) == 0 || c.asWanted() {
 		return nil

@@ -64,6 +64,7 @@ func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outco
 		return fail(Failed, err)
 	}
 	defer release()
+	m.o.sweep()
 	m.lastTry = now
 	p, err := m.prove(ctx, set, c)
 	if err == nil && !p.v.ok && !p.alone {
@@ -176,6 +177,9 @@ func (m *Manager) swapIn(c change, p *proof) error {
 		return nil
 	}
 	p.swapped = true
+	if c.asWanted() {
+		return nil
+	}
 	anchor, prior := m.o.anchors()[0], m.journal
 	j := c.journal()
 	if err := j.begin(anchor); err != nil {
