@@ -24,14 +24,17 @@ const (
 // victim is a process that applies one change and is killed at the step KillAt.
 type victim struct {
 	Folder, StreamFile, Main, Prefix string
-	Addrs, Want, ReloadCommand       []string
+	Addrs, Want                      []string
+	TestCommand, ReloadCommand       []string
 	NoNamespace                      bool
 	KillAt                           int
+	// With Exe, a copy of the test's binary, the process runs as nobody, with Home as its folder.
+	Exe, Home string
 }
 
 // run applies the change and never returns when it gets as far as KillAt. Exit status 3: nginx refused or rolled back.
 func (v victim) run(t *testing.T) int {
-	o := nginxgen.Options{Folder: v.Folder, StreamFile: v.StreamFile, Main: v.Main, Prefix: v.Prefix, ReloadCommand: v.ReloadCommand,
+	o := nginxgen.Options{Folder: v.Folder, StreamFile: v.StreamFile, Main: v.Main, Prefix: v.Prefix, TestCommand: v.TestCommand, ReloadCommand: v.ReloadCommand,
 		MinMembership: -1, MinWeights: -1, Quiet: -1, PerMinute: -1, OldGenerations: -1}
 	m, err := nginxgen.New(o)
 	if err != nil {
@@ -67,6 +70,11 @@ func (v victim) start(t *testing.T) (int, string) {
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestKilledAnywhere$")
 	cmd.Env = append(os.Environ(), killedEnv+"="+string(text))
+	if v.Exe != "" {
+		cmd.Path, cmd.Dir = v.Exe, v.Home
+		cmd.Env = append(cmd.Env, "TMPDIR="+v.Home, "HOME="+v.Home)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
