@@ -11,15 +11,16 @@ import (
 const pollEvery = 10 * time.Millisecond
 
 // hup sends SIGHUP and waits until every worker that is not leaving is new, and there is one. untouched is true when the
-// master said [emerg] and all the workers from before go on: then the old configuration is still the running one.
-func (m *Manager) hup(ctx context.Context, pid int, errorLog string) (untouched bool, err error) {
+// master said [emerg] and nobody serves but workers of before, which were there when the files had not changed yet: then the
+// old configuration is still the running one.
+func (m *Manager) hup(ctx context.Context, pid int, errorLog string, before map[int]bool) (untouched bool, err error) {
 	tail := openTail(errorLog)
 	defer tail.close()
-	before, err := workersOf(pid)
+	present, err := workersOf(pid)
 	if err != nil {
 		return false, err
 	}
-	old := maps.Clone(before.serving)
+	old := maps.Clone(present.serving)
 	if err := m.ngx.reload(ctx, pid); err != nil {
 		// nginx heard nothing, so it goes on as before.
 		return true, err
@@ -49,7 +50,7 @@ func (m *Manager) hup(ctx context.Context, pid int, errorLog string) (untouched 
 			return false, nil
 		default:
 			if msg, final := tail.emerg(pid); final {
-				return subset(before.serving, now.serving), fmt.Errorf("nginx did not take the configuration: %s", msg)
+				return len(now.serving) > 0 && subset(now.serving, before), fmt.Errorf("nginx did not take the configuration: %s", msg)
 			}
 		}
 		select {

@@ -52,6 +52,7 @@ func (m *Manager) proveInUse(ctx context.Context, now time.Time, set settings, c
 	p.undo = func() {}
 	c.unstage()
 	other, _, err := m.compare(parts)
+	other.known = c.known
 	if err != nil {
 		return c, p, err
 	}

@@ -223,6 +223,7 @@ func (m *Manager) apply(ctx context.Context, now time.Time, want Model) (Outcome
 	if err != nil {
 		return Outcome{Result: result, Drift: drift}, err
 	}
+	c.known = known
 	if known && c.asWanted() {
 		m.since, m.failures = time.Time{}, 0
 		return Outcome{Result: Unchanged}, nil

@@ -11,7 +11,12 @@ import (
 
 // change is one way from the live files to the wanted ones. All files of a change are staged, proven together, swapped one
 // after the other, loaded by one reload, and go back together.
-type change struct{ parts []look }
+type change struct {
+	parts []look
+	// workers served before any file changed. known: nginx was known to run with the last good files.
+	workers map[int]bool
+	known   bool
+}
 
 // verified tells whether every file is as it was when a reload was verified; known, that at least one has been.
 func (c change) verified() bool {
@@ -65,6 +70,10 @@ func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outco
 	}
 	defer release()
 	m.o.sweep()
+	workers, err := workersOf(pid)
+	if err != nil {
+		return fail(Failed, err)
+	}
 	m.lastTry = now
 	p, err := m.prove(ctx, set, c)
 	if err == nil && !p.v.ok && !p.alone {
@@ -90,6 +99,7 @@ func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outco
 		p.undo()
 		return fail(Failed, err)
 	}
+	c.workers = workers.serving
 	return m.load(ctx, set, pid, c, out)
 }
 
@@ -302,7 +312,7 @@ func (m *Manager) load(ctx context.Context, set settings, pid int, c change, out
 	began := time.Now()
 	out.Reloaded = true
 	m.bucket = m.bucket.Take(m.budg, m.lastTry)
-	untouched, err := m.hup(ctx, pid, set.errorLog)
+	untouched, err := m.hup(ctx, pid, set.errorLog, c.workers)
 	out.ReloadTook = time.Since(began)
 	if err == nil {
 		m.loaded(c, out)
@@ -369,7 +379,7 @@ func (m *Manager) rollBack(ctx context.Context, set settings, pid int, c change,
 	if !untouched {
 		began := time.Now()
 		m.bucket = m.bucket.Take(m.budg, m.lastTry)
-		_, err := m.hup(ctx, pid, set.errorLog)
+		_, err := m.hup(ctx, pid, set.errorLog, nil)
 		if err != nil {
 			m.m.reload(ReasonRollback, "failed", time.Since(began))
 			out.Result = Failed
@@ -377,10 +387,12 @@ func (m *Manager) rollBack(ctx context.Context, set settings, pid int, c change,
 		}
 		m.m.reload(ReasonRollback, "ok", time.Since(began))
 	}
-	if err := m.forget(m.o.anchors()[0], nil); err != nil {
-		m.quiet.Warn("good", "nginx: the note of a change that is over could not be removed", "error", err)
+	if known := c.known || !untouched; known {
+		if err := m.forget(m.o.anchors()[0], nil); err != nil {
+			m.quiet.Warn("good", "nginx: the note of a change that is over could not be removed", "error", err)
+		}
+		m.setLive(!slices.ContainsFunc(c.parts, func(l look) bool { return l.good == nil && l.before != nil }))
 	}
-	m.setLive(!slices.ContainsFunc(c.parts, func(l look) bool { return l.good == nil && l.before != nil }))
 	out.Result = RolledBack
 	err := fmt.Errorf("the reload failed and the last good file is back: %w", cause)
 	out.Why = err.Error()
