@@ -25,16 +25,20 @@ const (
 
 // truce decides when drift is repaired. It is pure; the zero value has seen nothing.
 type truce struct {
-	// what is the drift as it was seen last, "" for none, and when it was seen first.
-	what  string
-	since time.Time
+	// what is the drift as it was seen last, "" for none; touch changes with each writing, also of the same bytes, and since
+	// is when both were seen first.
+	what, touch string
+	since       time.Time
 	// repaired is when a repair was made last, lost how many in a row did not last.
 	repaired time.Time
 	lost     int
 }
 
 // sees notes what is different now, "" for nothing, and tells whether that is news.
-func (t *truce) sees(what string, now time.Time) bool {
+func (t *truce) sees(what, touch string, now time.Time) bool {
+	if touch != t.touch {
+		t.touch, t.since = touch, now
+	}
 	if what == t.what {
 		return false
 	}
@@ -45,12 +49,12 @@ func (t *truce) sees(what string, now time.Time) bool {
 			t.lost = 0
 		}
 	}
-	t.what, t.since = what, now
+	t.what = what
 	return what != ""
 }
 
 // repair notes that the drift was undone.
-func (t *truce) repair(now time.Time) { t.what, t.repaired = "", now }
+func (t *truce) repair(now time.Time) { t.what, t.touch, t.repaired = "", "", now }
 
 // may tells whether the drift that is there now is to be repaired, and if not, why.
 func (t *truce) may(now time.Time) (bool, string) {
@@ -75,8 +79,8 @@ type look struct {
 	before, good []byte
 	// drift is how the file is not as tidegate left it: "edited", "removed", "unreadable", "replaced" or "".
 	drift string
-	// print tells one state of a file that has drifted from another.
-	print string
+	// print tells one state of a file that has drifted from another, touch one writing from another.
+	print, touch string
 }
 
 // asGood tells whether the file is as it was verified, or was never there.
@@ -104,31 +108,25 @@ func lookAt(p part, good []byte, j journal) (l look, wrong error) {
 		l.drift = "edited"
 	}
 	if l.drift != "" {
-		l.print = fingerprint(p.live, l.drift, l.before)
+		l.print = fmt.Sprintf("%s %s %x", p.live, l.drift, sha256.Sum256(l.before))
+		if fi, err := os.Lstat(p.live); err == nil {
+			l.touch = fi.ModTime().String()
+		}
 	}
 	return l, wrong
 }
 
-// fingerprint changes with each writing, also of the same bytes.
-func fingerprint(path, drift string, text []byte) string {
-	out := fmt.Sprintf("%s %s %x", path, drift, sha256.Sum256(text))
-	if fi, err := os.Lstat(path); err == nil {
-		out += " " + fi.ModTime().String()
-	}
-	return out
-}
-
 // noteDrift tells of drift once, and returns what there is of it: sentences for a person, "" for none.
 func (m *Manager) noteDrift(now time.Time, looks []look) string {
-	var said, prints []string
+	var said, prints, touches []string
 	for _, l := range looks {
 		if l.drift != "" {
-			said, prints = append(said, l.live+" was "+l.drift), append(prints, l.print)
+			said, prints, touches = append(said, l.live+" was "+l.drift), append(prints, l.print), append(touches, l.print+l.touch)
 		}
 	}
 	what := strings.Join(said, ", ")
 	m.m.drifted.Set(float64(len(said)))
-	if m.truce.sees(strings.Join(prints, "\n"), now) {
+	if m.truce.sees(strings.Join(prints, "\n"), strings.Join(touches, "\n"), now) {
 		m.m.drift.Inc()
 		m.o.Log.Warn("somebody else changed the nginx include", "drift", what, "repair", !m.o.ReportOnly)
 	}

@@ -158,6 +158,8 @@ func hold(anchors []files) (release func(), err error) {
 	var locks []*os.File
 	release = func() {
 		for _, l := range locks {
+			// Closing alone would leave the lock to a child that has been forked and not yet become its program.
+			_ = unix.Flock(int(l.Fd()), unix.LOCK_UN)
 			l.Close()
 		}
 	}

@@ -147,6 +147,15 @@ func TestUnprivilegedWithCommands(t *testing.T) {
 	v.ReloadCommand = reload
 	apply(0, "app 2 1", "tcp* 2 1")
 	f.serves("app 2 1", "tcp* 2 1")
+
+	// Somebody takes the right to read a file away: it is replaced.
+	file := filepath.Join(f.opts.Folder, "tidegate-app.conf")
+	f.must(os.Chown(file, 0, 0))
+	f.must(os.Chmod(file, 0o600))
+	apply(0, "app 2 1", "tcp* 2 1")
+	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o644 {
+		t.Fatalf("%v %v", fi, err)
+	}
 }
 
 // asNobody gives the folder to nobody and returns a process that runs as nobody, with commands that root runs for it.
