@@ -137,7 +137,10 @@ func (w *webWorker) apply(ctx context.Context) {
 	}
 	weights, known := web.Live()
 	w.mu.Lock()
-	w.weights, w.known, w.err = weights, known, err
+	if w.err = err; w.web == web {
+		// Else the configuration was reloaded meanwhile, and look has asked the new one.
+		w.weights, w.known = weights, known
+	}
 	w.note(now, out, err)
 	w.mu.Unlock()
 	l := w.loop
