@@ -94,7 +94,7 @@ func (g *guarded) repairs() float64 {
 
 func (g *guarded) wait(what string, cond func() bool) {
 	g.t.Helper()
-	if err := harness.WaitFor(what, 20*time.Second, cond); err != nil {
+	if err := harness.WaitFor(what, time.Minute, cond); err != nil {
 		g.t.Fatalf("%v; the last outcome: %+v", err, g.outcome())
 	}
 }

@@ -129,7 +129,7 @@ func (f *fleet) serves(lines ...string) {
 func (f *fleet) waitServes(lines ...string) {
 	f.t.Helper()
 	wrong := ""
-	if err := harness.WaitFor("the weights", 10*time.Second, func() bool { wrong = f.wrong(lines); return wrong == "" }); err != nil {
+	if err := harness.WaitFor("the weights", time.Minute, func() bool { wrong = f.wrong(lines); return wrong == "" }); err != nil {
 		f.t.Fatalf("%v: %s", err, wrong)
 	}
 }

@@ -172,7 +172,7 @@ func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
 		}))
 	}
 	t.Run("it wakes up", func(t *testing.T) {
-		stopped(t, 2*time.Second, func(s *site, m *nginxgen.Manager, before []byte) {
+		stopped(t, 5*time.Second, func(s *site, m *nginxgen.Manager, before []byte) {
 			woken := make(chan error, 1)
 			go func() {
 				err := harness.WaitFor("the new file", 10*time.Second, func() bool { return !s.isLive(before) })
@@ -181,7 +181,7 @@ func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
 				}
 				woken <- errors.Join(err, s.nginx.Signal(syscall.SIGCONT))
 			}()
-			s.says(s.apply(m, s.model(2, 1), nginxgen.RolledBack), "no new nginx workers within 2s")
+			s.says(s.apply(m, s.model(2, 1), nginxgen.RolledBack), "no new nginx workers within 5s")
 			s.must(<-woken)
 		})
 	})

@@ -80,7 +80,7 @@ func newSite(t *testing.T, so siteOptions) *site {
 	s.must(harness.WaitListening(fmt.Sprintf("127.0.0.1:%d", port), 10*time.Second))
 	s.opts = nginxgen.Options{File: s.file, Main: s.nginx.Conf, Prefix: s.rig.Dir, Metrics: s.set,
 		MinMembership: -1, MinWeights: -1, Quiet: -1, MaxWait: -1, PerMinute: -1, OldGenerations: -1}
-	s.clients = http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	s.clients = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	s.waitWorkers()
 	return s
 }
