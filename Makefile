@@ -10,7 +10,7 @@ TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev /usr/lib/nginx/modules/ngx_stream_mod
 	uwsgi_python3=uwsgi-core,uwsgi-plugin-python3 puma unicorn php-fpm8.2=php8.2-fpm passenger
 export CGO_ENABLED ?= 1
 
-.PHONY: help build install deps test-deps demo test test-short test-matrix test-moves race e2e lint fuzz bench promises sensitivity simulate clean
+.PHONY: help build install deps test-deps demo test test-short test-matrix test-moves test-nginx race e2e lint fuzz bench promises sensitivity simulate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test-moves: test-deps ## servers up and down twenty times under load, on each HA
 		TIDEGATE_TEST_HAPROXY=$$h TIDEGATE_TEST_MOVES=$(or $(MOVES),20) go test -count=1 -timeout 15m -v \
 			-run 'TestMoves|TestNoServerIsGiven|TestTheDrainDeadline|TestServersMove|TestServersAreAdded|TestAddressesAre|TestSessionsAre' ./cmd/tidegate ./haproxy || exit 1; \
 	done
+
+test-nginx: test-deps ## nginx's traps in full: 100 updates, a third of them bad, among somebody else's reloads, and a kill -9 at every step, with and without root's rights: two minutes
+	@TIDEGATE_NGINX_FULL=1 go test -count=1 -timeout 15m -v -run 'TestUpdatesGood|TestKilledAnywhere' ./nginxgen
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -count=1 -timeout 12m ./tests/...

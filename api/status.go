@@ -14,8 +14,10 @@ type Status struct {
 	// Sources are HAProxy, the SPOE feed, nginx and each node's agent.
 	Sources []Source `json:"sources"`
 	SPOA    SPOA     `json:"spoa"`
-	Totals  Totals   `json:"totals"`
-	Apps    []App    `json:"apps"`
+	// Nginx is nil without one.
+	Nginx  *Nginx `json:"nginx,omitempty"`
+	Totals Totals `json:"totals"`
+	Apps   []App  `json:"apps"`
 	// Events are the last decisions and steps, newest first.
 	Events []Event `json:"events"`
 }
@@ -34,6 +36,30 @@ type Source struct {
 	OK      bool    `json:"ok"`
 	Problem string  `json:"problem,omitempty"`
 	AgeMS   float64 `json:"age_ms"`
+}
+
+// Nginx is what became of the nginx include so far.
+type Nginx struct {
+	// LastReload is the last one since tidegate started.
+	LastReload *NginxReload `json:"last_reload,omitempty"`
+	// Held is the code of what keeps a change back, "" for nothing, since HeldSince; HeldReason is the change's code, Why says it.
+	Held       string    `json:"held,omitempty"`
+	HeldReason string    `json:"held_reason,omitempty"`
+	HeldSince  time.Time `json:"held_since,omitzero"`
+	Why        string    `json:"why,omitempty"`
+	// Drift is what somebody else did to the files, "" for nothing.
+	Drift string `json:"drift,omitempty"`
+	// OldGenerations are those of old workers that still have connections.
+	OldGenerations int `json:"old_generations"`
+}
+
+// NginxReload is one reload. Error is why it failed, and was rolled back.
+type NginxReload struct {
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason"`
+	TookMS float64   `json:"took_ms"`
+	Why    string    `json:"why,omitempty"`
+	Error  string    `json:"error,omitempty"`
 }
 
 // SPOA is the state of the agent that HAProxy's filter talks to.

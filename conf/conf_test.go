@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,35 @@ func TestControllerDefaults(t *testing.T) {
 	}
 	if shop.Policy.MaxWorkers != 16 || shop.Policy.MinWorkers != 1 || shop.Policy.Servers[1].MaxWorkers != 8 {
 		t.Errorf("sizes %+v", shop.Policy)
+	}
+}
+
+func TestNginxDefaultsAndSettings(t *testing.T) {
+	load := func(nginx string) Nginx {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "tidegate.yaml")
+		text := "nginx: {" + nginx + "}\napps:\n- name: shop\n  strategy: noop\n  nginx_upstream: {name: shop}\n  servers: [{name: s1, address: \"127.0.0.1:1\"}]\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadController(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *c.Nginx
+	}
+	got := load("include: /etc/nginx/conf.d/tidegate.conf")
+	want := Nginx{Include: "/etc/nginx/conf.d/tidegate.conf", Config: "/etc/nginx/nginx.conf", MinMembership: 2 * time.Second, MinWeights: 10 * time.Second,
+		Quiet: time.Second, MaxWait: 10 * time.Second, MaxPerMinute: 6, OldGenerations: 3}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	got = load("include: /etc/nginx/t.d, layout: per_app, stream_include: /etc/nginx/s.conf, test_command: [/usr/bin/sudo, nginx, -t], reload_command: [/bin/r], quiet: 0s, max_per_minute: 0, on_drift: report")
+	if !got.PerApp || got.StreamInclude != "/etc/nginx/s.conf" || len(got.TestCommand) != 3 || got.ReloadCommand[0] != "/bin/r" || got.Quiet != 0 || got.MaxPerMinute != 0 || !got.ReportOnly {
+		t.Errorf("%+v", got)
+	}
+	if got = load("stream_include: /etc/nginx/s.conf"); got.Include != "" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -48,10 +48,20 @@ type HAProxy struct {
 	Timeout time.Duration
 }
 
-// Nginx is the nginx whose include file is written.
+// Nginx is the nginx whose include files are written.
 type Nginx struct {
-	Include, Config, Binary, Prefix, PIDFile string
-	MinMembership, MinWeights                time.Duration
+	// Include is the file for the http block, or the folder of them with PerApp; StreamInclude that for the stream block, "" for none.
+	Include, StreamInclude string
+	PerApp                 bool
+	// Config is nginx's main configuration.
+	Config, Binary, Prefix, PIDFile string
+	// TestCommand and ReloadCommand stand in for nginx -t and for SIGHUP, nil for none.
+	TestCommand, ReloadCommand []string
+	// The reload budget: see nginxgen.Budget. 0 is none.
+	MinMembership, MinWeights, Quiet, MaxWait time.Duration
+	MaxPerMinute, OldGenerations              int
+	// ReportOnly: a file that somebody else changes is reported and left.
+	ReportOnly bool
 }
 
 // Node is a machine with a node agent.
@@ -209,12 +219,21 @@ func (s *source) controller(raw *rawController) *Controller {
 }
 
 func (s *source) nginx(n *rawNginx) *Nginx {
+	include, stream := s.includes(n)
 	out := &Nginx{
-		Include:       s.path("nginx.include", n.Include, ""),
-		Config:        s.path("nginx.config", n.Config, "/etc/nginx/nginx.conf"),
-		Binary:        n.Binary,
-		MinMembership: s.duration("nginx.min_membership", n.MinMembership, 2*time.Second, 0, 10*time.Minute),
-		MinWeights:    s.duration("nginx.min_weights", n.MinWeights, 10*time.Second, 0, time.Hour),
+		Include: include, StreamInclude: stream,
+		Config:         s.path("nginx.config", n.Config, "/etc/nginx/nginx.conf"),
+		PerApp:         s.oneOf("nginx.layout", n.Layout, "one_file", "one_file", "per_app") == "per_app",
+		Binary:         n.Binary,
+		TestCommand:    s.command("nginx.test_command", n.TestCommand),
+		ReloadCommand:  s.command("nginx.reload_command", n.ReloadCommand),
+		MinMembership:  s.duration("nginx.min_membership", n.MinMembership, 2*time.Second, 0, 10*time.Minute),
+		MinWeights:     s.duration("nginx.min_weights", n.MinWeights, 10*time.Second, 0, time.Hour),
+		Quiet:          s.duration("nginx.quiet", n.Quiet, time.Second, 0, time.Minute),
+		MaxWait:        s.duration("nginx.max_wait", n.MaxWait, 10*time.Second, 0, 10*time.Minute),
+		MaxPerMinute:   s.int("nginx.max_per_minute", n.MaxPerMinute, 6, 0, 600),
+		OldGenerations: s.int("nginx.old_generations", n.OldGenerations, 3, 0, 1000),
+		ReportOnly:     s.oneOf("nginx.on_drift", n.OnDrift, "repair", "repair", "report") == "report",
 	}
 	if n.Binary != "" && strings.Contains(n.Binary, "/") {
 		s.path("nginx.binary", n.Binary, "")
@@ -226,6 +245,28 @@ func (s *source) nginx(n *rawNginx) *Nginx {
 		out.PIDFile = s.path("nginx.pid_file", n.PIDFile, "")
 	}
 	return out
+}
+
+// includes are the include file or folder for the http block, and the file for the stream block.
+func (s *source) includes(n *rawNginx) (include, stream string) {
+	if n.Include != "" || n.StreamInclude == "" {
+		include = s.path("nginx.include", n.Include, "")
+	}
+	if n.StreamInclude != "" {
+		stream = s.path("nginx.stream_include", n.StreamInclude, "")
+		if stream == include {
+			s.fail("nginx.stream_include", stream, "another file than `include`: nginx reads one in its http block and the other in its stream block")
+		}
+	}
+	return include, stream
+}
+
+// command takes a whole command line, nil for none.
+func (s *source) command(key string, words []string) []string {
+	if len(words) > 0 && !s.policyOnly {
+		s.path(key+"[0]", words[0], "")
+	}
+	return words
 }
 
 // unique notes that value stands at key and fails when it stood elsewhere before.

@@ -136,9 +136,7 @@ func (s *source) backlog(key string, raw *rawBacklog) *Backlog {
 	if raw.URL != "" {
 		s.httpURL(key+".url", raw.URL, false)
 	}
-	if len(raw.Command) > 0 && !s.policyOnly {
-		s.path(key+".command[0]", raw.Command[0], "")
-	}
+	s.command(key+".command", raw.Command)
 	return b
 }
 

@@ -42,8 +42,20 @@ func (l *Loop) act(ctx context.Context, s *sight, plan core.Plan, now time.Time)
 	}
 	// One file holds all upstreams: as long as one app's is not known, the file stays as it is.
 	if l.setup.Web != nil && wanted > 0 && len(upstreams) == wanted {
-		l.web.want(l.setup.Web, upstreams)
+		l.web.want(l.setup.Web, l.rated(s, upstreams))
 	}
+}
+
+// rated notes how many requests each upstream gets, as far as HAProxy tells.
+func (l *Loop) rated(s *sight, upstreams []WebUpstream) []WebUpstream {
+	for i := range upstreams {
+		for j := range l.setup.Apps {
+			if a := &l.setup.Apps[j]; a.Policy.Web && a.Policy.Proxied && a.Upstream.Name == upstreams[i].Name {
+				upstreams[i].Rate = s.traffic[a.Backend].Rate
+			}
+		}
+	}
+	return upstreams
 }
 
 func (l *Loop) setWorkers(ctx context.Context, actions []core.Action, now time.Time) {

@@ -65,9 +65,17 @@ type Web interface {
 	Live() (map[string]map[string]int, bool)
 }
 
+// Watcher is a Web that notices by itself when somebody else changes its files.
+type Watcher interface {
+	// Watch calls changed from another goroutine when Apply should look again, until ctx ends.
+	Watch(ctx context.Context, changed func())
+}
+
 // WebUpstream is a wanted upstream. As an app's, it says what never changes; the servers' weights and the addresses of names are
 // filled in turn by turn.
 type WebUpstream struct {
+	// Rate is the requests per second it gets, 0 for unknown.
+	Rate               float64
 	Name, Method, Zone string
 	// Stream: it belongs into nginx's stream block.
 	Stream    bool
@@ -109,6 +117,13 @@ type WebOutcome struct {
 	Changed, Deferred, Reloaded bool
 	// Why says it for a person.
 	Why string
+	// Reason is the code of the change, Held that of what puts it off. Took is how long the reload took.
+	Reason, Held string
+	Took         time.Duration
+	// Drift is what somebody else did to the files, "" for nothing. OldGenerations counts the generations of nginx's old workers
+	// that still have connections.
+	Drift          string
+	OldGenerations int
 }
 
 // Node is one node agent.

@@ -69,8 +69,9 @@ func (l *Loop) publish(s *sight, plan core.Plan, now time.Time) {
 		}
 		st.Sources = append(st.Sources, out)
 	}
-	reloads, webErr := l.web.problem()
+	reloads, nginx, webErr := l.web.report()
 	if l.setup.Web != nil {
+		st.Nginx = &nginx
 		src := api.Source{Name: "nginx", OK: webErr == nil}
 		if webErr != nil {
 			src.Problem = webErr.Error()

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type webWorker struct {
 	known     bool
 	err       error
 	reloads   uint64
+	state     api.Nginx
 }
 
 func newWebWorker(l *Loop) *webWorker { return &webWorker{loop: l, kick: make(chan struct{}, 1)} }
@@ -30,10 +32,7 @@ func (w *webWorker) want(web Web, upstreams []WebUpstream) {
 	w.mu.Lock()
 	w.web, w.upstreams = web, upstreams
 	w.mu.Unlock()
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
+	w.wake()
 }
 
 // live is what the nginx room said after its last update.
@@ -43,32 +42,84 @@ func (w *webWorker) live() (map[string]map[string]int, bool) {
 	return w.weights, w.known
 }
 
-// look asks nginx's room what is live before anything is wanted, at the start and after a reload of the configuration.
+// look asks nginx's room what is live before anything is wanted, at the start and after a reload of the configuration. What
+// was wanted before is over.
 func (w *webWorker) look(web Web) {
-	if web == nil {
-		return
-	}
-	weights, known := web.Live()
-	w.mu.Lock()
-	w.weights, w.known = weights, known
-	w.mu.Unlock()
-}
-
-// problem is the last update's error, with the number of reloads so far.
-func (w *webWorker) problem() (uint64, error) {
+	defer w.wake()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.reloads, w.err
+	if w.web, w.upstreams = nil, nil; web != nil {
+		w.weights, w.known = web.Live()
+	}
 }
 
+// report is what the last update left: the number of reloads so far, the state for the status, and what is wrong.
+func (w *webWorker) report() (reloads uint64, state api.Nginx, wrong error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil && w.state.Drift != "" && w.state.Held != "" {
+		return w.reloads, w.state, errors.New(w.state.Why)
+	}
+	return w.reloads, w.state, w.err
+}
+
+// run applies the newest wish when there is one, and again when somebody else changes nginx's files.
 func (w *webWorker) run(ctx context.Context) {
+	var watched Web
+	unwatch := func() {}
+	defer func() { unwatch() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.kick:
-			w.apply(ctx)
 		}
+		w.mu.Lock()
+		web := w.web
+		w.mu.Unlock()
+		if web != watched {
+			unwatch()
+			watched, unwatch = web, w.watch(ctx, web)
+		}
+		w.apply(ctx)
+	}
+}
+
+// watch has the worker woken when somebody else changes the files, until the function it returns is called.
+func (w *webWorker) watch(ctx context.Context, web Web) (stop func()) {
+	watcher, ok := web.(Watcher)
+	if !ok {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { watcher.Watch(ctx, w.wake) })
+	return func() { cancel(); wg.Wait() }
+}
+
+func (w *webWorker) wake() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// note keeps what an update says about nginx for the status.
+func (w *webWorker) note(now time.Time, out WebOutcome, err error) {
+	s := &w.state
+	if out.Reloaded {
+		w.reloads++
+		s.LastReload = &api.NginxReload{Time: now.UTC(), Reason: out.Reason, TookMS: ms(out.Took), Why: out.Why}
+		if err != nil {
+			s.LastReload.Error = err.Error()
+		}
+	}
+	s.Drift, s.OldGenerations = out.Drift, out.OldGenerations
+	if out.Held != s.Held {
+		s.HeldSince = now.UTC()
+	}
+	if s.Held, s.HeldReason, s.Why = out.Held, out.Reason, out.Why; out.Held == "" {
+		s.HeldReason, s.Why, s.HeldSince = "", "", time.Time{}
 	}
 }
 
@@ -76,6 +127,9 @@ func (w *webWorker) apply(ctx context.Context) {
 	w.mu.Lock()
 	web, upstreams := w.web, w.upstreams
 	w.mu.Unlock()
+	if web == nil {
+		return
+	}
 	now := time.Now()
 	out, err := web.Apply(ctx, now, upstreams)
 	if ctx.Err() != nil {
@@ -83,10 +137,11 @@ func (w *webWorker) apply(ctx context.Context) {
 	}
 	weights, known := web.Live()
 	w.mu.Lock()
-	w.weights, w.known, w.err = weights, known, err
-	if out.Reloaded {
-		w.reloads++
+	if w.err = err; w.web == web {
+		// Else the configuration was reloaded meanwhile, and look has asked the new one.
+		w.weights, w.known = weights, known
 	}
+	w.note(now, out, err)
 	w.mu.Unlock()
 	l := w.loop
 	if err != nil {

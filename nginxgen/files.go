@@ -14,17 +14,17 @@ import (
 
 // files are the include file and its hidden companions, all in one folder so that a rename is atomic.
 type files struct {
-	dir, live, stage, good, edited, lock string
+	dir, live, stage, good, edited, lock, loading string
 }
 
 func filesFor(live string) files {
 	dir, name := filepath.Split(live)
 	hidden := func(kind string) string { return filepath.Join(dir, "."+name+"."+kind) }
-	return files{dir: filepath.Clean(dir), live: live, stage: hidden("stage"), good: hidden("good"), edited: hidden("edited"), lock: hidden("lock")}
+	return files{dir: filepath.Clean(dir), live: live, stage: hidden("stage"), good: hidden("good"), edited: hidden("edited"), lock: hidden("lock"), loading: hidden("loading")}
 }
 
-// read returns the live file, nil when there is none.
-func (f files) read() ([]byte, error) { return readFile(f.live) }
+// errNotRegular marks a folder, a link or the like where a file should be.
+var errNotRegular = errors.New("is not a regular file")
 
 // readFile reads a regular file of bounded size, nil when there is none. A link is refused: a rename over it would
 // replace the link and leave the file it points to.
@@ -37,7 +37,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("look at the include file: %w", err)
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file (%v); name the file itself", path, fi.Mode().Type())
+		return nil, fmt.Errorf("%s %w (%v); name the file itself", path, errNotRegular, fi.Mode().Type())
 	}
 	if fi.Size() > maxOurs {
 		return nil, fmt.Errorf("%s has %d bytes, at most %d are allowed", path, fi.Size(), maxOurs)
@@ -153,15 +153,28 @@ func sameInode(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(fa, fb)
 }
 
-// hold takes the lock of the include file; another process that works on it is an error, not a wait.
-func (f files) hold() (release func(), err error) {
-	l, err := os.OpenFile(f.lock, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock of the include file: %w", err)
+// hold takes the locks beside these files; another process that works there is an error, not a wait.
+func hold(anchors []files) (release func(), err error) {
+	var locks []*os.File
+	release = func() {
+		for _, l := range locks {
+			// Closing alone would leave the lock to a child that has been forked and not yet become its program.
+			_ = unix.Flock(int(l.Fd()), unix.LOCK_UN)
+			l.Close()
+		}
 	}
-	if err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("another process works on %s (lock %s): %w", f.live, f.lock, err)
+	for _, f := range anchors {
+		// Opened for reading: a file that is open for writing keeps a disk from being made read-only.
+		l, err := os.OpenFile(f.lock, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+		if err != nil {
+			release()
+			return nil, fmt.Errorf("open the lock of the include file: %w", err)
+		}
+		locks = append(locks, l)
+		if err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			release()
+			return nil, fmt.Errorf("another process works on %s (lock %s): %w", f.live, f.lock, err)
+		}
 	}
-	return func() { l.Close() }, nil
+	return release, nil
 }

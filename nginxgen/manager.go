@@ -3,53 +3,26 @@ package nginxgen
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"regexp"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"github.com/tidegate/tidegate/internal/quiet"
+	"github.com/tidegate/tidegate/internal/watch"
 )
-
-// Options say what to manage. File and Main are required.
-type Options struct {
-	// File is the include file to write: absolute, of letters, digits and `. _ @ + - /`. Its folder must be writable and lie
-	// on a disk that survives a reboot: without the file nginx may not start.
-	File string
-	// Main is the absolute path of nginx's main configuration, which includes File in its http block.
-	Main string
-	// Binary is nginx's name or path, "nginx" when empty. Prefix is its -p, none when empty.
-	Binary, Prefix string
-	// PIDFile is the master's pid file; empty: from Main's pid directive, else as nginx was compiled.
-	PIDFile string
-	// Log gets reloads, drift and, throttled, failures; nil for none. Callers need not log an Outcome again.
-	Log *slog.Logger
-	// Metrics is where tidegate_nginx_* are registered; nil for a private set.
-	Metrics *metrics.Set
-	// MinMembership (2 s), MinWeights (10 s) and Quiet (1 s) are the Budget; 0 takes the default, below 0 means none.
-	MinMembership, MinWeights, Quiet time.Duration
-	// VerifyTimeout is how long new workers may take after SIGHUP, 10 s by default. nginx itself gives up on a port in use
-	// after 2.6 s.
-	VerifyTimeout time.Duration
-}
 
 // Result is what became of one Apply.
 type Result int
 
 // The results, in the order of the picture in the package comment.
 const (
-	Unchanged  Result = iota // the verified live file is what is wanted
-	Deferred                 // the budget says later
-	Applied                  // nginx runs with the new file
-	Refused                  // the model, the live file's owner or nginx said no; nothing changed
-	RolledBack               // the reload failed; the last good file is back
+	Unchanged  Result = iota // the verified live files are what is wanted
+	Deferred                 // held, see Outcome.Held
+	Applied                  // nginx runs with the new files
+	Refused                  // the model, a live file's owner or nginx said no; nothing changed
+	RolledBack               // the reload failed; the last good files are back
 	Failed                   // could not try, or do not know; see the error
 )
 
@@ -65,20 +38,24 @@ func (r Result) String() string {
 // Outcome tells what Apply did.
 type Outcome struct {
 	Result Result
-	// Reloaded is true when nginx got a SIGHUP.
-	Reloaded bool
+	// Reason is why there is a change at all, "" for none. Held is what keeps it back, with Deferred.
+	Reason Reason
+	Held   Hold
+	// Reloaded is true when nginx got a SIGHUP. ReloadTook is how long it took until its new workers were there.
+	Reloaded   bool
+	ReloadTook time.Duration
 	// Took is the time of the whole Apply.
 	Took time.Duration
 	// Why is one sentence: the reason of the change, of the wait, or of the failure.
 	Why string
-	// Membership is true when servers come or go, false when only numbers change.
-	Membership bool
+	// Drift says what somebody else did to the files, "" for nothing. OldGenerations counts those of old workers that linger.
+	Drift          string
+	OldGenerations int
 }
 
-// Manager keeps one include file. Apply and Recover are for one goroutine; Live may be called from any.
+// Manager keeps the include files. Apply and Recover are for one goroutine; Live and Watch may be called from any.
 type Manager struct {
 	o     Options
-	files files
 	ngx   nginx
 	budg  Budget
 	quiet *quiet.Log
@@ -86,27 +63,40 @@ type Manager struct {
 
 	// noNamespace is set for good once a mount namespace was refused; tests set it to force the unprivileged way.
 	noNamespace bool
+	// at, when set by a test, is told each step of a change.
+	at func(step string)
 
-	// What the one goroutine remembers.
-	started  bool
-	good     []byte // the last verified bytes, nil when unknown
-	model    Model  // what good says, when known
-	modelOK  bool
-	wantMod  Model // the last wish, and its bytes, so that a steady state renders nothing
-	wantText []byte
-	since    time.Time
-	changed  time.Time
-	lastTry  time.Time
-	lastTook time.Duration
-	failures int
-	drifted  [sha256.Size]byte // the edit that was reported last
+	// What the one goroutine remembers. good are the last verified bytes by path, nil for none; model is what they say, when
+	// that is known. journal is not nil while it is not known what nginx runs with.
+	started bool
+	good    map[string][]byte
+	model   Model
+	modelOK bool
+	journal journal
+	wish    wish
+	inUse   inUse
+	since   time.Time
+	lastTry time.Time
+	// lastTook and bucket are of reloads, failures of tries.
+	lastTook  time.Duration
+	bucket    Bucket
+	failures  int
+	truce     truce
+	held      Hold
+	pidFile   string
+	pidLooked time.Time
 
 	mu     sync.Mutex
 	live   Model
 	liveOK bool
 }
 
-var fileRE = regexp.MustCompile(`^/[A-Za-z0-9._@+/-]+$`)
+// wish is the last wanted model with its files, so that a steady state renders nothing.
+type wish struct {
+	model   Model
+	parts   []part
+	changed time.Time
+}
 
 // New checks the options. It touches nothing: nginx may be installed and started later.
 func New(o Options) (*Manager, error) {
@@ -115,51 +105,12 @@ func New(o Options) (*Manager, error) {
 		return nil, err
 	}
 	return &Manager{
-		o: o, files: filesFor(o.File), ngx: o.nginx(), quiet: quiet.New(o.Log, time.Minute), m: newMeters(o.Metrics),
-		budg: Budget{MinMembership: o.MinMembership, MinWeights: o.MinWeights, Quiet: o.Quiet},
+		o: o, ngx: o.nginx(), quiet: quiet.New(o.Log, time.Minute), m: newMeters(o.Metrics), budg: o.budget(),
+		good: map[string][]byte{}, noNamespace: len(o.TestCommand) > 0,
 	}, nil
 }
 
-func (o Options) nginx() nginx {
-	return nginx{binary: o.Binary, main: o.Main, prefix: o.Prefix, pidFile: o.PIDFile}
-}
-
-func (o Options) withDefaults() (Options, error) {
-	for _, p := range []struct{ name, path string }{{"include file", o.File}, {"main configuration", o.Main}} {
-		if !fileRE.MatchString(p.path) || filepath.Clean(p.path) != p.path {
-			return o, fmt.Errorf("the nginx %s %s is not allowed: an absolute path of letters, digits and '. _ @ + - /'", p.name, shown(p.path))
-		}
-	}
-	if o.File == o.Main {
-		return o, fmt.Errorf("the nginx include file and the main configuration are both %s", o.File)
-	}
-	if filepath.Base(o.File)[0] == '.' {
-		return o, fmt.Errorf("the nginx include file %s is not allowed: a hidden file escapes `include *`", shown(o.File))
-	}
-	if o.Binary == "" {
-		o.Binary = "nginx"
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	for _, d := range []struct {
-		at  *time.Duration
-		def time.Duration
-	}{{&o.MinMembership, 2 * time.Second}, {&o.MinWeights, 10 * time.Second}, {&o.Quiet, time.Second}} {
-		switch {
-		case *d.at == 0:
-			*d.at = d.def
-		case *d.at < 0:
-			*d.at = 0
-		}
-	}
-	if o.VerifyTimeout <= 0 {
-		o.VerifyTimeout = 10 * time.Second
-	}
-	return o, nil
-}
-
-// Live returns what the live file says when its bytes are those whose reload was verified last, as of the last Apply or
+// Live returns what the live files say when their bytes are those whose reload was verified last, as of the last Apply or
 // Recover; false when that is not known.
 func (m *Manager) Live() (Model, bool) {
 	m.mu.Lock()
@@ -176,36 +127,80 @@ func (m *Manager) setLive(known bool) {
 	}
 }
 
+// Watch calls changed from a goroutine of its own whenever a file may have been changed, by whomever, and every 30 s; the
+// caller then calls Apply with its last wish. It returns when ctx ends.
+func (m *Manager) Watch(ctx context.Context, changed func()) {
+	watch.Dirs(ctx, m.o.watched(), changed, func(err error) {
+		m.o.Log.Warn("the folder of the nginx include cannot be watched; it is looked at every few seconds", "error", err)
+	})
+}
+
 // start learns what a former process knew.
 func (m *Manager) start() error {
 	if m.started {
 		return nil
 	}
-	good, err := readFile(m.files.good)
+	j, err := readJournal(m.o.anchors()[0])
 	if err != nil {
-		return fmt.Errorf("read the last good file: %w", err)
+		return fmt.Errorf("read what a former change left: %w", err)
 	}
-	if good != nil && ours(good) {
-		m.setGood(good)
+	paths := []string{m.o.File, m.o.StreamFile}
+	if m.o.Folder != "" {
+		if paths, err = m.o.inFolder(); err != nil {
+			return err
+		}
+		paths = append(paths, m.o.StreamFile)
 	}
-	m.started = true
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if _, err := m.goodOf(path); err != nil {
+			return err
+		}
+	}
+	m.journal, m.started = j, true
+	m.readBack()
 	return nil
 }
 
-func (m *Manager) setGood(text []byte) {
-	m.good = text
-	// An older version's file may not read back; then the next change counts as one of membership.
-	model, err := Parse(text)
-	m.model, m.modelOK = model, err == nil
+// goodOf returns a file's last verified bytes, from disk when it is asked for the first time.
+func (m *Manager) goodOf(path string) ([]byte, error) {
+	if good, ok := m.good[path]; ok {
+		return good, nil
+	}
+	good, err := readFile(filesFor(path).good)
+	if err != nil {
+		return nil, fmt.Errorf("read the last good file: %w", err)
+	}
+	if good != nil && !ours(good) {
+		good = nil
+	}
+	m.good[path] = good
+	return good, nil
 }
 
-// Apply brings the live file and nginx to what is wanted, or says why not. It is called every tick by one goroutine with
+// readBack finds the model of the last good files. An older version's file may not read back; then the next change is one
+// of which it is not known what it changes.
+func (m *Manager) readBack() {
+	var parts []part
+	for path, good := range m.good {
+		if good != nil {
+			parts = append(parts, part{files: filesFor(path), text: good, stream: path == m.o.StreamFile})
+		}
+	}
+	slices.SortFunc(parts, func(a, b part) int { return bytes.Compare([]byte(a.live), []byte(b.live)) })
+	m.model, m.modelOK = modelOf(parts)
+}
+
+// Apply brings the live files and nginx to what is wanted, or says why not. It is called every tick by one goroutine with
 // the tick's time; equal wishes cost a comparison. The error goes with Refused, RolledBack and Failed. It blocks for the
-// time of one to three `nginx -t` and a reload: 0.2 s as a rule, VerifyTimeout twice at worst.
+// time of one to four `nginx -t` and a reload: 0.2 s as a rule, VerifyTimeout twice at worst.
 func (m *Manager) Apply(ctx context.Context, now time.Time, want Model) (Outcome, error) {
 	began := time.Now()
 	out, err := m.apply(ctx, now, want)
 	out.Took = time.Since(began)
+	out.OldGenerations = m.countGenerations(ctx, now)
 	if err != nil && out.Why == "" {
 		out.Why = err.Error()
 	}
@@ -217,154 +212,125 @@ func (m *Manager) apply(ctx context.Context, now time.Time, want Model) (Outcome
 	if err := m.start(); err != nil {
 		return Outcome{Result: Failed}, err
 	}
-	text, err := m.render(now, want)
+	parts, err := m.render(now, m.withInUse(now, want))
 	if err != nil {
 		return Outcome{Result: Refused}, err
 	}
-	live, err := m.files.read()
-	if err != nil {
-		m.setLive(false)
-		return Outcome{Result: Failed}, err
-	}
-	if err := m.stranger(live); err != nil {
-		m.setLive(false)
-		return Outcome{Result: Refused}, err
-	}
-	known := m.good != nil && live != nil && bytes.Equal(live, m.good)
-	drift := m.good != nil && live != nil && !known && !bytes.Equal(live, text)
+	c, result, err := m.compare(parts)
+	drift := m.noteDrift(now, c.parts)
+	known := err == nil && m.journal == nil && c.verified()
 	m.setLive(known)
-	m.noteDrift(live, drift)
-	if known && bytes.Equal(live, text) {
-		m.since = time.Time{}
-		m.failures = 0
+	if err != nil {
+		return Outcome{Result: result, Drift: drift}, err
+	}
+	c.known = known
+	if known && c.asWanted() {
+		m.since, m.failures = time.Time{}, 0
 		return Outcome{Result: Unchanged}, nil
 	}
-	if m.since.IsZero() {
-		m.since = now
-	}
-	out := Outcome{Membership: !known || !m.modelOK || !m.model.sameMembers(want.normal()), Why: want.Why}
-	wait, why := m.budg.Decide(Pending{Now: now, LastTry: m.lastTry, LastTook: m.lastTook, Since: m.since,
-		Changed: m.changed, Membership: out.Membership, Failures: m.failures})
-	if wait > 0 {
-		out.Result, out.Why = Deferred, why
+	out := Outcome{Reason: m.reason(known, drift != ""), Why: want.Why, Drift: drift}
+	if why := m.leaveDrift(now, drift); why != "" {
+		out.Result, out.Held, out.Why = Deferred, HoldDrift, why
 		return out, nil
 	}
-	return m.change(ctx, now, change{text: text, before: live, drift: drift}, out)
+	if d := m.decide(ctx, now, want, out.Reason); d.Held != "" {
+		out.Result, out.Held, out.Why = Deferred, d.Held, d.Why
+		return out, nil
+	}
+	return m.change(ctx, now, c, out)
 }
 
-// render returns the bytes of a wish and notes when it changes.
-func (m *Manager) render(now time.Time, want Model) ([]byte, error) {
-	n := want.normal()
-	if m.wantText != nil && n.equal(m.wantMod) {
-		return m.wantText, nil
+// compare looks at every file. The result goes with the error.
+func (m *Manager) compare(parts []part) (c change, result Result, err error) {
+	for _, p := range parts {
+		good, err := m.goodOf(p.live)
+		if err != nil {
+			return c, Failed, err
+		}
+		l, wrong := lookAt(p, good, m.journal)
+		c.parts = append(c.parts, l)
+		switch {
+		case wrong != nil:
+			result, err = Failed, wrong
+		case len(bytes.TrimSpace(l.before)) > 0 && !ours(l.before) && good == nil:
+			// It has something in it, not our first line, and we have never written here.
+			result, err = Refused, fmt.Errorf("the include file %s was not written by tidegate and is left alone: name another file, or move it away", p.live)
+		}
+		if err != nil {
+			return c, result, err
+		}
 	}
-	text, err := Render(want)
+	return c, result, nil
+}
+
+// reason tells what kind of change it is from what nginx runs with to what is wanted.
+func (m *Manager) reason(known, drift bool) Reason {
+	switch {
+	case drift:
+		return ReasonDrift
+	case known && m.modelOK:
+		return reasonFor(m.model, m.wish.model)
+	default:
+		return ReasonRecover
+	}
+}
+
+// decide asks the budget.
+func (m *Manager) decide(ctx context.Context, now time.Time, want Model, reason Reason) Decision {
+	since := m.since
+	if since.IsZero() {
+		since = now
+	}
+	p := Pending{Now: now, LastTry: m.lastTry, LastTook: m.lastTook, Since: since, Changed: m.wish.changed, Reason: reason,
+		Cycle: want.cycle(), Spent: m.bucket.Spent(m.budg, now), Generations: m.countGenerations(ctx, now), Failures: m.failures}
+	if reason == ReasonWeights {
+		p.Misrouted, p.Largest = Shift(m.model, m.wish.model)
+	}
+	d := m.budg.Decide(p)
+	if m.since = since; d.Held == HoldSmall {
+		m.since = time.Time{}
+	}
+	return d
+}
+
+// render returns the files of a wish and notes when it changes.
+func (m *Manager) render(now time.Time, want Model) ([]part, error) {
+	n := want.normal()
+	if m.wish.parts != nil && n.equal(m.wish.model) {
+		return m.wish.parts, nil
+	}
+	parts, err := m.o.split(want)
 	if err != nil {
 		return nil, err
 	}
-	m.wantMod, m.wantText, m.changed = n, text, now
-	return text, nil
-}
-
-// stranger returns an error when the live file is not ours to write: it has something in it, not our first line, and we
-// have never written here.
-func (m *Manager) stranger(live []byte) error {
-	if len(bytes.TrimSpace(live)) == 0 || ours(live) || m.good != nil {
-		return nil
-	}
-	return fmt.Errorf("the include file %s was not written by tidegate and is left alone: name another file, or move it away", m.o.File)
-}
-
-// noteDrift reports an edit once.
-func (m *Manager) noteDrift(live []byte, drift bool) {
-	if !drift {
-		m.drifted = [sha256.Size]byte{}
-		return
-	}
-	if sum := sha256.Sum256(live); sum != m.drifted {
-		m.drifted = sum
-		m.m.drift.Inc()
-		m.o.Log.Warn("the nginx include is not what was last verified (edited by hand, or a run was cut short); it will be overwritten", "file", m.o.File, "kept", m.files.edited)
-	}
+	m.wish = wish{n, parts, now}
+	return parts, nil
 }
 
 // report logs and counts an outcome; this is the edge where failures are logged.
 func (m *Manager) report(now time.Time, out Outcome, err error) {
-	m.m.applied(out.Result)
+	m.m.results(out.Result).Inc()
+	if out.Held != m.held {
+		if m.held = out.Held; out.Held != "" {
+			m.m.holds(out.Held).Inc()
+		}
+	}
 	pending, _ := elapsed(now, m.since)
 	m.m.pending.Set(pending.Seconds())
 	switch {
 	case err != nil && ctxEnded(err):
 	case err != nil:
-		m.quiet.Warn(out.Result.String(), "nginx: the change was not applied", "result", out.Result.String(), "file", m.o.File, "error", err)
+		m.quiet.Warn(out.Result.String(), "nginx: the change was not applied", "result", out.Result.String(), "error", err)
 	case out.Result == Applied || out.Result == Unchanged:
 		for _, r := range []Result{Refused, RolledBack, Failed} {
-			m.quiet.Clear(r.String(), "nginx: the trouble is over", "result", r.String(), "file", m.o.File)
+			m.quiet.Clear(r.String(), "nginx: the trouble is over", "result", r.String())
 		}
 	}
 	if out.Result == Applied {
-		m.o.Log.Info("nginx reloaded", "file", m.o.File, "membership", out.Membership, "took", out.Took, "why", out.Why)
+		m.o.Log.Info("nginx reloaded", "reason", out.Reason, "took", out.Took, "why", out.Why)
 	}
 }
 
 func ctxEnded(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// Recover is for the start of a process. When `nginx -t` fails because of our file, and passes with the last good file,
-// that one is put back; else the live file is adopted as it is. Nothing is reloaded: the first Apply finds out whether
-// the live file was loaded. An error leaves everything as it was.
-func (m *Manager) Recover(ctx context.Context) error {
-	if err := m.start(); err != nil {
-		return err
-	}
-	live, err := m.files.read()
-	if err != nil {
-		return err
-	}
-	if err := m.stranger(live); err != nil {
-		return err
-	}
-	m.setLive(m.good != nil && live != nil && bytes.Equal(live, m.good))
-	if m.good == nil || bytes.Equal(live, m.good) {
-		return nil
-	}
-	release, err := m.files.hold()
-	if err != nil {
-		return err
-	}
-	defer release()
-	set, err := m.ngx.settings(ctx)
-	if err != nil {
-		return err
-	}
-	v, err := m.ngx.test(ctx, set.pidFile, m.files.live)
-	if err != nil || v.ok {
-		return err
-	}
-	return m.recoverGood(ctx, set, live, v)
-}
-
-// recoverGood puts the last good file back when that makes the configuration pass.
-func (m *Manager) recoverGood(ctx context.Context, set settings, live []byte, without verdict) error {
-	if err := m.files.write(m.files.stage, m.good); err != nil {
-		return err
-	}
-	defer os.Remove(m.files.stage)
-	c := change{text: m.good, before: live, drift: live != nil}
-	p, err := m.prove(ctx, set, c)
-	if err != nil {
-		p.undo()
-		return err
-	}
-	if !p.v.ok {
-		p.undo()
-		return fmt.Errorf("nginx's own configuration is broken, the last good include does not help: %s", without.text)
-	}
-	if err := m.swapIn(c, &p); err != nil {
-		return err
-	}
-	m.setLive(true)
-	m.o.Log.Warn("nginx refused the include file; the last good one is back", "file", m.o.File, "nginx", without.text)
-	return nil
 }

@@ -74,7 +74,7 @@ func TestSharesFollowWeightsAndEqualBytesDoNotReload(t *testing.T) {
 	if got := s.shares(20); got[0] != 10 || got[1] != 0 || got[2] != 10 {
 		t.Fatalf("shares %v with the second server down", got)
 	}
-	if n := s.metric(`tidegate_nginx_reloads_total{result="ok"}`); n != 2 {
+	if n := s.metric(`tidegate_nginx_reloads_total{reason="recover",result="ok"}`) + s.metric(`tidegate_nginx_reloads_total{reason="membership_loss",result="ok"}`); n != 2 {
 		t.Fatalf("%v reloads were counted, want 2", n)
 	}
 }
@@ -141,7 +141,7 @@ func TestReloadThatFailsIsRolledBack(t *testing.T) {
 		if got := s.shares(30); got[0] != 10 || got[1] != 20 {
 			t.Fatalf("shares %v, want the old weights", got)
 		}
-		if s.metric(`tidegate_nginx_applies_total{result="rolled_back"}`) != 1 || s.metric(`tidegate_nginx_reloads_total{result="failed"}`) != 1 {
+		if s.metric(`tidegate_nginx_applies_total{result="rolled_back"}`) != 1 || s.metric(`tidegate_nginx_reloads_total{reason="weights",result="failed"}`) != 1 {
 			t.Fatal("the roll back was not counted")
 		}
 		s.must(taken.Close())
@@ -172,7 +172,7 @@ func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
 		}))
 	}
 	t.Run("it wakes up", func(t *testing.T) {
-		stopped(t, 2*time.Second, func(s *site, m *nginxgen.Manager, before []byte) {
+		stopped(t, 5*time.Second, func(s *site, m *nginxgen.Manager, before []byte) {
 			woken := make(chan error, 1)
 			go func() {
 				err := harness.WaitFor("the new file", 10*time.Second, func() bool { return !s.isLive(before) })
@@ -181,7 +181,7 @@ func TestReloadThatIsNotSeenInTimeIsRolledBack(t *testing.T) {
 				}
 				woken <- errors.Join(err, s.nginx.Signal(syscall.SIGCONT))
 			}()
-			s.says(s.apply(m, s.model(2, 1), nginxgen.RolledBack), "no new nginx workers within 2s")
+			s.says(s.apply(m, s.model(2, 1), nginxgen.RolledBack), "no new nginx workers within 5s")
 			s.must(<-woken)
 		})
 	})
@@ -277,7 +277,7 @@ func TestDriftIsReportedOnceKeptAndRepaired(t *testing.T) {
 		if err != nil || !bytes.Equal(kept, edited) {
 			t.Fatalf("the edit was not kept: %v\n%s", err, kept)
 		}
-		if n := strings.Count(log.String(), "edited by hand"); n != 1 || s.metric("tidegate_nginx_drift_total") != 1 {
+		if n := strings.Count(log.String(), "somebody else changed"); n != 1 || s.metric("tidegate_nginx_drift_total") != 1 {
 			t.Fatalf("%d lines, metric %v:\n%s", n, s.metric("tidegate_nginx_drift_total"), log.String())
 		}
 	})
@@ -323,30 +323,53 @@ func TestLockOfAnotherProcess(t *testing.T) {
 
 func TestBudgetHoldsReloadsApart(t *testing.T) {
 	s := newSite(t, siteOptions{servers: 2})
-	s.opts.MinMembership, s.opts.MinWeights, s.opts.Quiet = 2*time.Second, 10*time.Second, time.Second
+	s.opts.MinMembership, s.opts.MinWeights, s.opts.Quiet, s.opts.MaxWait = 2*time.Second, 10*time.Second, time.Second, 10*time.Second
+	s.opts.PerMinute = 6
 	m := s.manager()
 	ctx, now := context.Background(), time.Now()
-	step := func(after time.Duration, want nginxgen.Model, result nginxgen.Result, member bool) {
+	step := func(after time.Duration, want nginxgen.Model, result nginxgen.Result, reason nginxgen.Reason, held nginxgen.Hold) {
 		t.Helper()
 		now = now.Add(after)
 		out, err := m.Apply(ctx, now, want)
-		if err != nil || out.Result != result || (result != nginxgen.Unchanged && out.Membership != member) {
-			t.Fatalf("%+v, %v; want %v, membership %v", out, err, result, member)
+		if err != nil || out.Result != result || out.Reason != reason || out.Held != held {
+			t.Fatalf("%+v, %v; want %v, reason %q, held %q", out, err, result, reason, held)
 		}
 	}
-	step(0, s.model(1, 1), nginxgen.Applied, true) // never verified: taken as membership
-	step(time.Second, s.model(1, 2), nginxgen.Deferred, false)
-	step(time.Second, s.model(1, 0), nginxgen.Applied, true) // a server goes: 2 s are over
-	step(time.Second, s.model(1, 1), nginxgen.Deferred, true)
-	step(time.Second, s.model(1, 1), nginxgen.Applied, true)
-	step(8*time.Second, s.model(1, 3), nginxgen.Deferred, false)
+	step(0, s.model(1, 1), nginxgen.Applied, nginxgen.ReasonRecover, "") // never verified
+	step(time.Second, s.model(1, 2), nginxgen.Deferred, nginxgen.ReasonWeights, nginxgen.HoldDistance)
+	step(time.Second, s.model(1, 0), nginxgen.Applied, nginxgen.ReasonLoss, "") // a server goes: 2 s are over
+	step(time.Second, s.model(1, 1), nginxgen.Deferred, nginxgen.ReasonGain, nginxgen.HoldDistance)
+	step(time.Second, s.model(1, 1), nginxgen.Applied, nginxgen.ReasonGain, "")
+	// Three at once are the burst of six a minute; the next is due 20 s after the first.
+	step(2*time.Second, s.model(0, 1), nginxgen.Deferred, nginxgen.ReasonLoss, nginxgen.HoldRate)
 	if s.metric("tidegate_nginx_pending_seconds") != 0 {
 		t.Fatal("the change has just come")
 	}
-	step(time.Second, s.model(1, 3), nginxgen.Deferred, false)
-	if s.metric("tidegate_nginx_pending_seconds") != 1 {
-		t.Fatal("the change waits for a second")
+	step(13*time.Second, s.model(0, 1), nginxgen.Deferred, nginxgen.ReasonLoss, nginxgen.HoldRate)
+	if s.metric("tidegate_nginx_pending_seconds") != 13 {
+		t.Fatal("the change waits for 13 s")
 	}
-	step(time.Second, s.model(1, 3), nginxgen.Applied, false)
-	step(time.Second, s.model(1, 3), nginxgen.Unchanged, false)
+	step(time.Second, s.model(0, 1), nginxgen.Applied, nginxgen.ReasonLoss, "")
+	step(time.Minute, s.model(0, 1), nginxgen.Unchanged, "", "")
+
+	// Shares of 1/2 and 1/2 to 10/21 and 11/21: not worth a reload, however long it lasts.
+	step(time.Minute, s.model(10, 10), nginxgen.Deferred, nginxgen.ReasonGain, nginxgen.HoldQuiet)
+	step(time.Second, s.model(10, 10), nginxgen.Applied, nginxgen.ReasonGain, "")
+	step(time.Minute, s.model(10, 11), nginxgen.Deferred, nginxgen.ReasonWeights, nginxgen.HoldSmall)
+	step(time.Hour, s.model(10, 11), nginxgen.Deferred, nginxgen.ReasonWeights, nginxgen.HoldSmall)
+	if s.metric("tidegate_nginx_pending_seconds") != 0 {
+		t.Fatal("what is not worth a reload does not wait for one")
+	}
+	step(time.Second, s.model(10, 20), nginxgen.Deferred, nginxgen.ReasonWeights, nginxgen.HoldQuiet)
+	step(time.Second, s.model(10, 20), nginxgen.Applied, nginxgen.ReasonWeights, "")
+	// At one request a second, a turn of 30 takes 30 s, and there are to be ten.
+	slow := s.model(10, 10)
+	slow.Rates = map[string]float64{"app": 1}
+	step(100*time.Second, slow, nginxgen.Deferred, nginxgen.ReasonWeights, nginxgen.HoldDistance)
+	step(100*time.Second, slow, nginxgen.Applied, nginxgen.ReasonWeights, "")
+	for _, held := range []string{"distance", "rate", "quiet", "small"} {
+		if s.metric(`tidegate_nginx_held_total{reason="`+held+`"}`) == 0 {
+			t.Errorf("no change was counted as held by %s", held)
+		}
+	}
 }

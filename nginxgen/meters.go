@@ -9,10 +9,11 @@ import (
 
 // meters are the package's metrics. Managers that share a set share the counters.
 type meters struct {
-	set                 *metrics.Set
-	drift               *metrics.Counter
-	generation, pending *metrics.Gauge
-	seconds             *metrics.PrometheusHistogram
+	set                                 *metrics.Set
+	drift                               *metrics.Counter
+	generation, pending, oldGenerations *metrics.Gauge
+	drifted                             *metrics.Gauge
+	seconds                             *metrics.PrometheusHistogram
 }
 
 func newMeters(set *metrics.Set) *meters {
@@ -20,18 +21,25 @@ func newMeters(set *metrics.Set) *meters {
 		set = metrics.NewSet()
 	}
 	m := &meters{
-		set:        set,
-		drift:      set.GetOrCreateCounter("tidegate_nginx_drift_total"),
-		generation: set.GetOrCreateGauge("tidegate_nginx_generation", nil),
-		pending:    set.GetOrCreateGauge("tidegate_nginx_pending_seconds", nil),
-		seconds:    set.GetOrCreatePrometheusHistogramExt("tidegate_nginx_reload_seconds", []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10}),
+		set:            set,
+		drift:          set.GetOrCreateCounter("tidegate_nginx_drift_total"),
+		drifted:        set.GetOrCreateGauge("tidegate_nginx_drifted_files", nil),
+		generation:     set.GetOrCreateGauge("tidegate_nginx_generation", nil),
+		pending:        set.GetOrCreateGauge("tidegate_nginx_pending_seconds", nil),
+		oldGenerations: set.GetOrCreateGauge("tidegate_nginx_old_generations", nil),
+		seconds:        set.GetOrCreatePrometheusHistogramExt("tidegate_nginx_reload_seconds", []float64{0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10}),
 	}
 	// All series exist from the start, so that a rate over them sees the first event.
 	for r := range resultNames {
 		m.results(Result(r))
 	}
-	m.reloads("ok")
-	m.reloads("failed")
+	for _, r := range reasons {
+		m.reloads(r, "ok")
+		m.reloads(r, "failed")
+	}
+	for _, h := range holds {
+		m.holds(h)
+	}
 	return m
 }
 
@@ -40,13 +48,16 @@ func (m *meters) results(r Result) *metrics.Counter {
 	return m.set.GetOrCreateCounter(fmt.Sprintf(`tidegate_nginx_applies_total{result=%q}`, r.String()))
 }
 
-func (m *meters) reloads(result string) *metrics.Counter {
-	return m.set.GetOrCreateCounter(fmt.Sprintf(`tidegate_nginx_reloads_total{result=%q}`, result))
+func (m *meters) reloads(reason Reason, result string) *metrics.Counter {
+	return m.set.GetOrCreateCounter(fmt.Sprintf(`tidegate_nginx_reloads_total{reason=%q,result=%q}`, string(reason), result))
 }
 
-func (m *meters) applied(r Result) { m.results(r).Inc() }
+// holds counts how often a change began to be held for a reason.
+func (m *meters) holds(h Hold) *metrics.Counter {
+	return m.set.GetOrCreateCounter(fmt.Sprintf(`tidegate_nginx_held_total{reason=%q}`, string(h)))
+}
 
-func (m *meters) reload(result string, took time.Duration) {
-	m.reloads(result).Inc()
+func (m *meters) reload(reason Reason, result string, took time.Duration) {
+	m.reloads(reason, result).Inc()
 	m.seconds.Update(took.Seconds())
 }

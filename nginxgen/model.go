@@ -13,6 +13,8 @@ type Model struct {
 	Upstreams []Upstream
 	// Why is the reason of the change in one sentence, for logs and outcomes. It never reaches the file.
 	Why string
+	// Rates are requests per second by upstream, as far as they are known, for the Budget. They never reach the file.
+	Rates map[string]float64
 }
 
 // Upstream is one `upstream NAME { ... }` block.
@@ -106,26 +108,12 @@ func (m Model) equal(o Model) bool {
 	})
 }
 
-// sameMembers tells whether the same servers, as to address, would be asked: the sets of servers that are not down are
-// equal in every upstream, backups apart.
-func (m Model) sameMembers(o Model) bool {
-	a, b := m.members(), o.members()
-	if len(a) != len(b) {
-		return false
-	}
-	for k := range a {
-		if !b[k] {
-			return false
-		}
-	}
-	return true
-}
-
 type member struct {
 	upstream, address string
 	backup            bool
 }
 
+// members are the servers, as to address, that would be asked: those that are not down.
 func (m Model) members() map[member]bool {
 	set := map[member]bool{}
 	for _, u := range m.Upstreams {

@@ -13,24 +13,27 @@ import (
 // errNoNamespace says that this process may not make a mount namespace (no CAP_SYS_ADMIN, or the service forbids it).
 var errNoNamespace = errors.New("a private mount namespace is not allowed")
 
-// withFileOver runs f, and the programs f starts, where the file over lies on top of the file under. Only they see it:
+// cover lays the file over on top of the file under.
+type cover struct{ over, under string }
+
+// withFilesOver runs f, and the programs f starts, where the covers lie on top of what is under them. Only they see it:
 // the thread leaves the process's mount namespace for a private copy, and the thread and its mounts end with f.
-func withFileOver(over, under string, f func()) error {
+func withFilesOver(covers []cover, f func()) error {
 	if _, err := os.Stat("/proc/thread-self/children"); err != nil {
 		return fmt.Errorf("%w: the kernel does not list a thread's children: %w", errNoNamespace, err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- onThrowawayThread(over, under, f) }()
+	go func() { done <- onThrowawayThread(covers, f) }()
 	return <-done
 }
 
-func onThrowawayThread(over, under string, f func()) error {
+func onThrowawayThread(covers []cover, f func()) error {
 	runtime.LockOSThread()
 	if !expendable(unix.Gettid()) {
 		// While this goroutine holds its thread, another one lands on another thread, a new one in the end.
 		defer runtime.UnlockOSThread()
 		done := make(chan error, 1)
-		go func() { done <- onThrowawayThread(over, under, f) }()
+		go func() { done <- onThrowawayThread(covers, f) }()
 		return <-done
 	}
 	// The thread is never unlocked, so it ends with this goroutine.
@@ -41,8 +44,10 @@ func onThrowawayThread(over, under string, f func()) error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("%w: make mounts private: %w", errNoNamespace, err)
 	}
-	if err := unix.Mount(over, under, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("%w: lay %s over %s: %w", errNoNamespace, over, under, err)
+	for _, c := range covers {
+		if err := unix.Mount(c.over, c.under, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("%w: lay %s over %s: %w", errNoNamespace, c.over, c.under, err)
+		}
 	}
 	f()
 	return nil

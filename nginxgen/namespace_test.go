@@ -29,7 +29,7 @@ func TestFileOverIsSeenInsideOnly(t *testing.T) {
 		return string(out)
 	}
 	inside := ""
-	err := withFileOver(over, under, func() {
+	err := withFilesOver([]cover{{over, under}}, func() {
 		var wg sync.WaitGroup
 		// Another goroutine runs on another thread, outside.
 		wg.Go(func() {
@@ -49,7 +49,7 @@ func TestFileOverIsSeenInsideOnly(t *testing.T) {
 	if got := see(); got != "under" {
 		t.Fatalf("afterwards: %q", got)
 	}
-	if err := withFileOver(over, filepath.Join(dir, "none"), func() { t.Error("must not run") }); err == nil {
+	if err := withFilesOver([]cover{{over, filepath.Join(dir, "none")}}, func() { t.Error("must not run") }); err == nil {
 		t.Fatal("nothing to lie over: want an error")
 	}
 }
@@ -88,7 +88,7 @@ func TestThrownAwayThreadsTakeNoChildAlong(t *testing.T) {
 		}
 	}()
 	for range 30 {
-		if err := withFileOver(file, file, func() {}); errors.Is(err, errNoNamespace) {
+		if err := withFilesOver([]cover{{file, file}}, func() {}); errors.Is(err, errNoNamespace) {
 			t.Skip(err)
 		} else if err != nil {
 			t.Fatal(err)

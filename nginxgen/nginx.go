@@ -21,12 +21,16 @@ const testTimeout = 60 * time.Second
 // nginx is the program and the user's main configuration.
 type nginx struct {
 	binary, main, prefix, pidFile string
+	// The command lines that stand in for nginx -t and for SIGHUP, nil for none.
+	testCommand, reloadCommand []string
 }
 
 // built is what `nginx -V` tells of how nginx was compiled. Paths are relative to the prefix where they are not absolute.
 type built struct {
 	prefix, pidPath, errorLog string
 	without                   map[string]bool
+	// stream: the stream module is part of the program, not one to be loaded.
+	stream bool
 }
 
 // settings are the paths that hold for this main configuration.
@@ -70,6 +74,10 @@ func (n nginx) run(ctx context.Context, limit int, args ...string) (string, erro
 	if err != nil {
 		return "", err
 	}
+	return command(ctx, limit, path, args...)
+}
+
+func command(ctx context.Context, limit int, path string, args ...string) (string, error) {
 	limited, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, path, args...)
@@ -80,7 +88,7 @@ func (n nginx) run(ctx context.Context, limit int, args ...string) (string, erro
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = cmd.Run()
+	err := cmd.Run()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -120,6 +128,8 @@ func parseBuilt(text string) built {
 			b.pidPath = val
 		case "error-log-path":
 			b.errorLog = val
+		case "with-stream":
+			b.stream = val == ""
 		default:
 			if mod, ok := strings.CutPrefix(g[1], "without-"); ok {
 				b.without[mod] = true
@@ -216,14 +226,34 @@ func broken(err error) bool {
 	return err != nil && !errors.As(err, &exit)
 }
 
-// test runs `nginx -t` on the user's configuration as it stands.
-func (n nginx) test(ctx context.Context, pidFile, ourPath string) (verdict, error) {
+// test runs `nginx -t` on the user's configuration as it stands, or what is configured in its place.
+func (n nginx) test(ctx context.Context, pidFile string, ourPaths ...string) (verdict, error) {
 	defer guardPidFile(pidFile)()
-	out, err := n.run(ctx, 64<<10, n.args("-t", "-q")...)
+	var out string
+	var err error
+	if c := n.testCommand; len(c) > 0 {
+		out, err = command(ctx, 64<<10, c[0], c[1:]...)
+	} else {
+		out, err = n.run(ctx, 64<<10, n.args("-t", "-q")...)
+	}
 	if broken(err) {
 		return verdict{}, fmt.Errorf("run nginx -t: %w", err)
 	}
-	return judge(out, err, ourPath), nil
+	return judge(out, err, ourPaths...), nil
+}
+
+// reload makes the master load its configuration. After an error it has heard nothing.
+func (n nginx) reload(ctx context.Context, pid int) error {
+	if c := n.reloadCommand; len(c) > 0 {
+		if out, err := command(ctx, 64<<10, c[0], c[1:]...); err != nil {
+			return fmt.Errorf("reload nginx with %s: %w: %s", strings.Join(c, " "), err, judge(out, err).text)
+		}
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("signal the nginx master %d: %w", pid, err)
+	}
+	return nil
 }
 
 // guardPidFile returns a function that removes the empty pid file which `nginx -t` leaves when there was none: with it,
@@ -247,29 +277,51 @@ func guardPidFile(pidFile string) func() {
 	}
 }
 
-// testAlone runs `nginx -t` on nothing but the staged file. It needs no rights and disturbs nobody: every path nginx
-// would touch lies in a folder of its own, as a root nginx changes the owner of its temporary folders.
-func (n nginx) testAlone(ctx context.Context, b built, staged string) (verdict, error) {
+// testAlone runs `nginx -t` on nothing but the staged files. It needs no rights and disturbs nobody: every path nginx
+// would touch lies in a folder of its own, as a root nginx changes the owner of its temporary folders. A stream file
+// waits for the test in context where nginx has to load the module for it.
+func (n nginx) testAlone(ctx context.Context, b built, c change) (verdict, error) {
+	var http, stream, staged []string
+	for _, l := range c.parts {
+		switch {
+		case l.asWanted(), l.stream && !b.stream:
+			continue
+		case l.stream:
+			stream = append(stream, l.stage)
+		default:
+			http = append(http, l.stage)
+		}
+		staged = append(staged, l.stage)
+	}
+	if len(staged) == 0 {
+		return verdict{ok: true}, nil
+	}
 	dir, err := os.MkdirTemp("", "tidegate-nginx-")
 	if err != nil {
 		return verdict{}, fmt.Errorf("make a folder to test the include file in: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	var c strings.Builder
-	fmt.Fprintf(&c, "pid %s/pid;\nerror_log stderr warn;\nevents { }\nhttp {\naccess_log off;\nclient_body_temp_path %s/body;\n", dir, dir)
+	var conf strings.Builder
+	fmt.Fprintf(&conf, "pid %s/pid;\nerror_log stderr warn;\nevents { }\nhttp {\naccess_log off;\nclient_body_temp_path %s/body;\n", dir, dir)
 	for _, mod := range []string{"proxy", "fastcgi", "uwsgi", "scgi"} {
 		if !b.without["http_"+mod+"_module"] {
-			fmt.Fprintf(&c, "%s_temp_path %s/%s;\n", mod, dir, mod)
+			fmt.Fprintf(&conf, "%s_temp_path %s/%s;\n", mod, dir, mod)
 		}
 	}
-	fmt.Fprintf(&c, "include %s;\n}\n", staged)
+	for _, path := range http {
+		fmt.Fprintf(&conf, "include %s;\n", path)
+	}
+	conf.WriteString("}\n")
+	if len(stream) > 0 {
+		fmt.Fprintf(&conf, "stream {\ninclude %s;\n}\n", strings.Join(stream, ";\ninclude "))
+	}
 	main := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(main, []byte(c.String()), 0o600); err != nil {
+	if err := os.WriteFile(main, []byte(conf.String()), 0o600); err != nil {
 		return verdict{}, fmt.Errorf("write the configuration to test the include file in: %w", err)
 	}
 	out, err := n.run(ctx, 64<<10, "-t", "-q", "-c", main, "-p", dir)
 	if broken(err) {
 		return verdict{}, fmt.Errorf("run nginx -t: %w", err)
 	}
-	return judge(out, err, staged), nil
+	return judge(out, err, staged...), nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,7 +25,7 @@ var errNoMaster = errors.New("nginx is not running")
 
 // master reads the pid file and makes sure that a living nginx master that we may signal stands behind it. A signal to
 // what a stale pid file names would hit a stranger, and `nginx -t` leaves an empty pid file where there was none.
-func master(pidFile string) (int, error) {
+func (n nginx) master(pidFile string) (int, error) {
 	text, err := readSmall(pidFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("%w: there is no pid file %s", errNoMaster, pidFile)
@@ -44,8 +45,8 @@ func master(pidFile string) (int, error) {
 	if err != nil || !strings.HasPrefix(title, titleMaster) {
 		return 0, fmt.Errorf("%w: the pid file %s names process %d, which is no nginx master", errNoMaster, pidFile, pid)
 	}
-	if err := syscall.Kill(pid, 0); err != nil {
-		return 0, fmt.Errorf("signal the nginx master %d: %w (run tidegate as root or as the master's user)", pid, err)
+	if err := syscall.Kill(pid, 0); err != nil && len(n.reloadCommand) == 0 {
+		return 0, fmt.Errorf("signal the nginx master %d: %w (run tidegate as root or as the master's user, or set nginx.reload_command)", pid, err)
 	}
 	return pid, nil
 }
@@ -89,6 +90,42 @@ func workersOf(master int) (workers, error) {
 		}
 	}
 	return w, nil
+}
+
+// generations counts the reloads that leaving workers are from. The workers of one are started one right after the other,
+// those of two at least a tenth of a second apart, as the master waits that long before it tells the old ones to go.
+func (w workers) generations() int {
+	var starts []int
+	for pid := range w.leaving {
+		if at, err := startOf(pid); err == nil {
+			starts = append(starts, at)
+		}
+	}
+	slices.Sort(starts)
+	n := 0
+	for i, at := range starts {
+		if i == 0 || at-starts[i-1] >= ticksPerSecond/10 {
+			n++
+		}
+	}
+	return n
+}
+
+// ticksPerSecond is the unit of times in /proc/PID/stat, which Linux has fixed for user space.
+const ticksPerSecond = 100
+
+// startOf returns when a process started, in ticks since the machine did.
+func startOf(pid int) (int, error) {
+	text, err := readSmall(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold anything. After it come fields 3 and on; the start is field 22.
+	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(f) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+	}
+	return strconv.Atoi(f[19])
 }
 
 // childrenOf reads /proc/PID/task/PID/children, or looks through all processes on a kernel without that file.

@@ -1,23 +1,56 @@
 package nginxgen
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"syscall"
+	"slices"
 	"time"
 )
 
-// change is one way from the live file's bytes (nil: no file) to the wanted ones.
+// change is one way from the live files to the wanted ones. All files of a change are staged, proven together, swapped one
+// after the other, loaded by one reload, and go back together.
 type change struct {
-	text, before []byte
-	drift        bool
+	parts []look
+	// workers served before any file changed. known: nginx was known to run with the last good files.
+	workers map[int]bool
+	known   bool
 }
 
-// change takes the lock, proves the file, swaps it in and reloads. Until the swap every error leaves all as it was.
+// verified tells whether every file is as it was when a reload was verified; known, that at least one has been.
+func (c change) verified() bool {
+	known := false
+	for _, p := range c.parts {
+		if !p.asGood() {
+			return false
+		}
+		known = known || p.good != nil
+	}
+	return known
+}
+
+func (c change) asWanted() bool {
+	return !slices.ContainsFunc(c.parts, func(p look) bool { return !p.asWanted() })
+}
+
+func (l look) asWanted() bool { return l.drift == "" && same(l.before, l.text) }
+
+// unstage removes what is left of staged files; after a swap there are none.
+func (c change) unstage() {
+	for _, p := range c.parts {
+		os.Remove(p.stage)
+	}
+}
+
+// step tells a test where a change is.
+func (m *Manager) step(name string) {
+	if m.at != nil {
+		m.at(name)
+	}
+}
+
+// change takes the locks, proves the files, swaps them in and reloads. Until the swap every error leaves all as it was.
 func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outcome) (Outcome, error) {
 	fail := func(r Result, err error) (Outcome, error) {
 		out.Result, out.Why = r, err.Error()
@@ -27,22 +60,26 @@ func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outco
 	if err != nil {
 		return fail(Failed, err)
 	}
-	pid, err := master(set.pidFile)
+	pid, err := m.ngx.master(set.pidFile)
 	if err != nil {
 		return fail(Failed, err)
 	}
-	release, err := m.files.hold()
+	release, err := hold(m.o.anchors())
 	if err != nil {
 		return fail(Failed, err)
 	}
 	defer release()
-	if err := m.files.write(m.files.stage, c.text); err != nil {
+	m.o.sweep()
+	workers, err := workersOf(pid)
+	if err != nil {
 		return fail(Failed, err)
 	}
-	// After a swap there is no staged file, and this does nothing.
-	defer os.Remove(m.files.stage)
 	m.lastTry = now
 	p, err := m.prove(ctx, set, c)
+	if err == nil && !p.v.ok && !p.alone {
+		c, p, err = m.proveInUse(ctx, now, set, c, p)
+	}
+	defer c.unstage()
 	if err != nil {
 		p.undo()
 		return fail(Failed, err)
@@ -50,17 +87,24 @@ func (m *Manager) change(ctx context.Context, now time.Time, c change, out Outco
 	if !p.v.ok {
 		p.undo()
 		m.failures++
-		return fail(m.blame(ctx, set, p))
+		return fail(m.blame(ctx, set, c, p))
+	}
+	m.step("proven")
+	if m.journal == nil && c.verified() && c.asWanted() {
+		// What was to go had to stay, and there was nothing else.
+		out.Result = Unchanged
+		return out, nil
 	}
 	if err := m.swapIn(c, &p); err != nil {
 		p.undo()
 		return fail(Failed, err)
 	}
+	c.workers = workers.serving
 	return m.load(ctx, set, pid, c, out)
 }
 
-// proof is what `nginx -t` says of the staged file in the user's configuration. When swapped, the staged file is live
-// already and undo puts the former state back; otherwise undo removes at most an empty file made to mount over.
+// proof is what `nginx -t` says of the staged files in the user's configuration. When swapped, the staged files are live
+// already. undo puts the former state back.
 type proof struct {
 	v       verdict
 	alone   bool // refused on its own, the user's configuration was not even asked
@@ -68,10 +112,21 @@ type proof struct {
 	undo    func()
 }
 
-// prove tests the staged file alone, then in context: in a private mount namespace, or by a swap where that is not allowed.
+// prove stages the files and tests them alone, then in context: in a private mount namespace, or by a swap where that is
+// not allowed.
 func (m *Manager) prove(ctx context.Context, set settings, c change) (proof, error) {
 	p := proof{undo: func() {}}
-	v, err := m.ngx.testAlone(ctx, set.built, m.files.stage)
+	for _, l := range c.parts {
+		if l.asWanted() {
+			continue
+		}
+		if err := l.write(l.stage, l.text); err != nil {
+			c.unstage()
+			return p, err
+		}
+	}
+	m.step("staged")
+	v, err := m.ngx.testAlone(ctx, set.built, c)
 	if err != nil || !v.ok {
 		p.v, p.alone = v, true
 		return p, err
@@ -89,115 +144,120 @@ func (m *Manager) prove(ctx context.Context, set settings, c change) (proof, err
 	if err := m.swapIn(c, &p); err != nil {
 		return p, err
 	}
-	p.undo = func() {
-		if err := m.putBack(c); err != nil {
-			m.o.Log.Error("nginx: the include file could not be put back", "file", m.o.File, "error", err)
-		}
-	}
-	p.v, err = m.ngx.test(ctx, set.pidFile, m.files.live)
+	p.v, err = m.ngx.test(ctx, set.pidFile, c.paths()...)
 	return p, err
 }
 
-// swapIn makes the staged file the live one, once, and keeps what somebody wrote into the live one by hand.
-func (m *Manager) swapIn(c change, p *proof) error {
-	if p.swapped {
-		return nil
-	}
-	if c.drift {
-		if err := m.files.keepEdited(); err != nil {
-			m.quiet.Warn("edited", "nginx: the edited include could not be kept", "error", err)
-		}
-	}
-	p.swapped = true
-	return m.files.swap()
-}
-
-// proveOver runs the test where the staged file lies over the live one.
+// proveOver runs the test where the staged files lie over the live ones.
 func (m *Manager) proveOver(ctx context.Context, set settings, c change, p *proof) error {
-	if c.before == nil {
-		// There must be something to mount over. A file with nothing but our first line changes nothing for anybody.
-		if err := m.files.create(m.files.live, []byte(marker+"\n")); err != nil {
-			return err
+	var covers []cover
+	for i := range c.parts {
+		l := &c.parts[i]
+		if l.asWanted() {
+			continue
 		}
-		p.undo = func() { os.Remove(m.files.live) }
+		if l.before == nil && l.drift != "unreadable" {
+			// There must be something to mount over. A file with nothing but our first line changes nothing for anybody.
+			if err := l.create(l.live, []byte(marker+"\n")); err != nil {
+				return err
+			}
+			undo := p.undo
+			p.undo = func() { os.Remove(l.live); undo() }
+		}
+		covers = append(covers, cover{l.stage, l.live})
 	}
 	var testErr error
-	err := withFileOver(m.files.stage, m.files.live, func() {
-		p.v, testErr = m.ngx.test(ctx, set.pidFile, m.files.live)
+	err := withFilesOver(covers, func() {
+		p.v, testErr = m.ngx.test(ctx, set.pidFile, c.paths()...)
 	})
 	return errors.Join(err, testErr)
 }
 
-// blame finds out whose fault a refusal is. When nginx refuses the user's configuration with the former file as well,
-// and does not name that file, the user's own part is broken.
-func (m *Manager) blame(ctx context.Context, set settings, p proof) (Result, error) {
+func (c change) paths() []string {
+	var out []string
+	for _, p := range c.parts {
+		out = append(out, p.live)
+	}
+	return out
+}
+
+// swapIn makes the staged files the live ones, once, and keeps what somebody wrote into one by hand.
+func (m *Manager) swapIn(c change, p *proof) error {
+	if p.swapped {
+		return nil
+	}
+	p.swapped = true
+	if c.asWanted() {
+		return nil
+	}
+	anchor, prior := m.o.anchors()[0], m.journal
+	j := c.journal()
+	if err := j.begin(anchor); err != nil {
+		return err
+	}
+	m.journal = j
+	m.step("noted")
+	var swapped []look
+	undo := p.undo
+	p.undo = func() {
+		err := m.putBack(swapped)
+		undo()
+		if err == nil {
+			err = m.forget(anchor, prior)
+		}
+		if err != nil {
+			m.o.Log.Error("nginx: the include files could not be put back", "error", err)
+		}
+	}
+	for _, l := range m.inOrder(c) {
+		if l.drift == "edited" || l.drift == "unreadable" {
+			if err := l.keepEdited(); err != nil {
+				m.quiet.Warn("edited", "nginx: the edited include could not be kept", "error", err)
+			}
+		}
+		if err := l.swap(); err != nil {
+			return err
+		}
+		swapped = append(swapped, l)
+		m.step("swapped " + l.live)
+	}
+	return nil
+}
+
+// inOrder are the files that change, those that lose upstreams first.
+func (m *Manager) inOrder(c change) []look {
+	out := slices.DeleteFunc(slices.Clone(c.parts), look.asWanted)
+	if len(out) > 1 {
+		slices.SortStableFunc(out, func(a, b look) int { return boolInt(gains(a.part, a.before)) - boolInt(gains(b.part, b.before)) })
+	}
+	return out
+}
+
+// blame finds out whose fault a refusal is. When nginx refuses the user's configuration with the former files as well,
+// and does not name one of them, the user's own part is broken.
+func (m *Manager) blame(ctx context.Context, set settings, c change, p proof) (Result, error) {
 	if p.alone {
 		return Refused, fmt.Errorf("nginx refuses the new include: %s", p.v.text)
 	}
-	plain, err := m.ngx.test(ctx, set.pidFile, m.files.live)
+	plain, err := m.ngx.test(ctx, set.pidFile, c.paths()...)
 	if err != nil {
 		return Failed, err
 	}
-	if !plain.ok && !plain.names(m.files.live) {
+	if !plain.ok && !slices.ContainsFunc(c.paths(), plain.names) {
 		return Failed, fmt.Errorf("nginx's own configuration is broken, nothing is changed until it is repaired: %s", plain.text)
 	}
 	return Refused, fmt.Errorf("nginx refuses the new include together with its configuration: %s", p.v.text)
 }
 
-// putBack restores what was before a swap.
-func (m *Manager) putBack(c change) error {
-	switch {
-	case c.before == nil:
-		if err := os.Remove(m.files.live); err != nil {
-			return fmt.Errorf("remove the new include file: %w", err)
-		}
-		return m.files.sync()
-	case m.good != nil && bytes.Equal(c.before, m.good):
-		return m.restoreGood()
-	default:
-		if err := m.files.write(m.files.stage, c.before); err != nil {
-			return err
-		}
-		return m.files.swap()
-	}
-}
-
-// restoreGood puts the last good file back. The first step works on a full disk; the second parts the two inodes again.
-func (m *Manager) restoreGood() error {
-	have, err := readFile(m.files.good)
-	if err != nil || !bytes.Equal(have, m.good) {
-		// Somebody removed or changed our copy; write what we remember.
-		if err := m.files.write(m.files.stage, m.good); err != nil {
-			return err
-		}
-		return m.files.swap()
-	}
-	if err := m.files.restore(); err != nil {
-		return err
-	}
-	if err := m.files.keepGood(m.good); err != nil {
-		m.quiet.Warn("good", "nginx: the last good file shares its inode with the live one", "error", err)
-	}
-	return nil
-}
-
-// load makes nginx take the file that was just swapped in, and rolls back when it does not.
+// load makes nginx take the files that were just swapped in, and rolls back when it does not.
 func (m *Manager) load(ctx context.Context, set settings, pid int, c change, out Outcome) (Outcome, error) {
 	began := time.Now()
 	out.Reloaded = true
-	untouched, err := m.hup(ctx, pid, set.errorLog)
-	took := time.Since(began)
+	m.bucket = m.bucket.Take(m.budg, m.lastTry)
+	untouched, err := m.hup(ctx, pid, set.errorLog, c.workers)
+	out.ReloadTook = time.Since(began)
 	if err == nil {
-		m.m.reload("ok", took)
-		m.lastTook, m.failures, m.since = took, 0, time.Time{}
-		m.good, m.model, m.modelOK = c.text, m.wantMod, true
-		m.setLive(true)
-		m.drifted = [32]byte{}
-		m.m.generation.Inc()
-		if err := m.files.keepGood(c.text); err != nil {
-			// The reload is a fact; without the copy the next start reloads once more.
-			m.quiet.Warn("good", "nginx: the last good file could not be kept", "error", err)
-		}
+		m.loaded(c, out)
 		out.Result = Applied
 		return out, nil
 	}
@@ -205,106 +265,39 @@ func (m *Manager) load(ctx context.Context, set settings, pid int, c change, out
 		out.Result = Failed
 		return out, fmt.Errorf("stopped before the reload was verified, the next start reloads again: %w", ctx.Err())
 	}
-	m.m.reload("failed", took)
+	m.m.reload(out.Reason, "failed", out.ReloadTook)
 	m.failures++
 	return m.rollBack(ctx, set, pid, c, out, untouched, err)
 }
 
-// rollBack puts the last good file back. When the old workers all go on, nginx never left its old configuration and a
-// second SIGHUP would only fail the same way; else nginx is asked to load the old file again.
-func (m *Manager) rollBack(ctx context.Context, set settings, pid int, c change, out Outcome, untouched bool, cause error) (Outcome, error) {
-	if m.good != nil {
-		// The former file may have been an edit or never verified; the last good one is better.
-		c.before = m.good
+// loaded remembers what nginx runs with now.
+func (m *Manager) loaded(c change, out Outcome) {
+	m.step("loaded")
+	m.m.reload(out.Reason, "ok", out.ReloadTook)
+	m.m.generation.Inc()
+	m.lastTook, m.failures, m.since, m.journal = out.ReloadTook, 0, time.Time{}, nil
+	if out.Reason == ReasonDrift {
+		m.truce.repair(m.lastTry)
 	}
-	if err := m.putBack(c); err != nil {
-		out.Result = Failed
-		return out, fmt.Errorf("the reload failed (%w), and the last good file could not be put back: %w", cause, err)
-	}
-	m.setLive(m.good != nil)
-	if !untouched {
-		if _, err := m.hup(ctx, pid, set.errorLog); err != nil {
-			out.Result = Failed
-			return out, fmt.Errorf("the reload failed (%w), the last good file is back, but nginx did not load it: %w", cause, err)
+	var kept error
+	for _, l := range c.parts {
+		if l.text == nil {
+			continue
 		}
-	}
-	out.Result = RolledBack
-	err := fmt.Errorf("the reload failed and the last good file is back: %w", cause)
-	out.Why = err.Error()
-	return out, err
-}
-
-// pollEvery is the distance of looks at nginx's processes.
-const pollEvery = 10 * time.Millisecond
-
-// hup sends SIGHUP and waits until every worker that is not leaving is new, and there is one. untouched is true when the
-// master said [emerg] and all the workers from before go on: then the old configuration is still the running one.
-func (m *Manager) hup(ctx context.Context, pid int, errorLog string) (untouched bool, err error) {
-	tail := openTail(errorLog)
-	defer tail.close()
-	before, err := workersOf(pid)
-	if err != nil {
-		return false, err
-	}
-	old := maps.Clone(before.serving)
-	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
-		return false, fmt.Errorf("signal the nginx master %d: %w", pid, err)
-	}
-	timeout := time.NewTimer(m.o.VerifyTimeout)
-	defer timeout.Stop()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	taken := false
-	for {
-		now, err := workersOf(pid)
-		if err != nil {
-			return false, err
+		m.good[l.live] = l.text
+		if err := l.keepGood(l.text); err != nil {
+			kept = err
 		}
-		switch {
-		case !taken && hupPending(pid):
-			// Somebody else's reload is under way. These workers were there before the master took our signal, so
-			// they are not the proof of ours.
-			for w := range now.serving {
-				old[w] = true
-			}
-		case !taken:
-			// Taken by now, but perhaps after the look at the workers: only the next look counts.
-			taken = true
-		case len(now.serving) > 0 && !anyIn(now.serving, old):
-			return false, nil
-		default:
-			if msg, final := tail.emerg(pid); final {
-				return subset(before.serving, now.serving), fmt.Errorf("nginx did not take the configuration: %s", msg)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-timeout.C:
-			msg, _ := tail.emerg(pid)
-			if msg == "" {
-				msg = "its error log says nothing"
-			}
-			return false, fmt.Errorf("no new nginx workers within %v: %s", m.o.VerifyTimeout, msg)
-		case <-tick.C:
-		}
+		m.step("kept " + l.live)
 	}
-}
-
-func anyIn(a, b map[int]bool) bool {
-	for k := range a {
-		if b[k] {
-			return true
-		}
+	m.model, m.modelOK = m.wish.model, true
+	m.setLive(true)
+	if kept == nil {
+		kept = journal{}.end(m.o.anchors()[0])
 	}
-	return false
-}
-
-func subset(a, b map[int]bool) bool {
-	for k := range a {
-		if !b[k] {
-			return false
-		}
+	if kept != nil {
+		// The reload is a fact; without the copies the next start reloads once more.
+		m.quiet.Warn("good", "nginx: the last good file could not be kept", "error", kept)
 	}
-	return true
+	m.step("done")
 }

@@ -42,6 +42,8 @@ type siteOptions struct {
 	http    string // more lines of the http block
 	include string // the include line; "" names the file
 	noFile  bool   // do not write the file first
+	// prepare, when set, sees the site before nginx starts and returns the main configuration as it is to be.
+	prepare func(s *site, main string) string
 }
 
 func newSite(t *testing.T, so siteOptions) *site {
@@ -69,12 +71,16 @@ func newSite(t *testing.T, so siteOptions) *site {
 		pass = "return 204;"
 	}
 	body := fmt.Sprintf("%s\n%s\nserver { listen 127.0.0.1:%d; location / { %s } }\n", so.include, so.http, port, pass)
-	s.nginx, err = s.rig.StartNginx("nginx", s.rig.NginxMain("nginx", strings.ReplaceAll(body, "{{DIR}}", s.rig.Dir)))
+	main := s.rig.NginxMain("nginx", strings.ReplaceAll(body, "{{DIR}}", s.rig.Dir))
+	if so.prepare != nil {
+		main = so.prepare(s, main)
+	}
+	s.nginx, err = s.rig.StartNginx("nginx", main)
 	s.must(err)
 	s.must(harness.WaitListening(fmt.Sprintf("127.0.0.1:%d", port), 10*time.Second))
 	s.opts = nginxgen.Options{File: s.file, Main: s.nginx.Conf, Prefix: s.rig.Dir, Metrics: s.set,
-		MinMembership: -1, MinWeights: -1, Quiet: -1}
-	s.clients = http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		MinMembership: -1, MinWeights: -1, Quiet: -1, MaxWait: -1, PerMinute: -1, OldGenerations: -1}
+	s.clients = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	s.waitWorkers()
 	return s
 }

@@ -215,7 +215,7 @@ func mainSettings(main string) (pid, errorLog string, err error) {
 func includes(main, live string) (bool, error) {
 	found := false
 	r := &reader{
-		enter: func(path []string) bool { return len(path) == 1 && path[0] == "http" },
+		enter: func(path []string) bool { return len(path) == 1 && (path[0] == "http" || path[0] == "stream") },
 		visit: func(place, []string, config.IDirective) {},
 		pattern: func(path []string, pattern string) {
 			ok, err := filepath.Match(pattern, live)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -311,7 +312,7 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 	}
 	if n := c.Nginx; n != nil {
 		next.nginxConf, next.web = *n, r.web
-		if r.web == nil || *n != r.nginxConf {
+		if r.web == nil || !reflect.DeepEqual(*n, r.nginxConf) {
 			manager, err := nginxgen.New(nginxOptions(n, r.log, r.set))
 			if err != nil {
 				return s, err

@@ -48,11 +48,7 @@ func runAgent(ctx context.Context, file string, log *slog.Logger) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() {
-		if err := conf.Watch(ctx, file, reload); err != nil {
-			log.Warn("changes of the configuration are only read at SIGHUP", "error", err)
-		}
-	})
+	wg.Go(func() { conf.Watch(ctx, file, reload, unwatched(log)) })
 	wg.Go(func() { onHangup(ctx, reload) })
 	var before *conf.Agent
 	for {

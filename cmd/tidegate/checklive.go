@@ -74,7 +74,7 @@ func checkLive(ctx context.Context, out io.Writer, c *conf.Controller, o liveOpt
 		l.node(ctx, n, c)
 	}
 	if c.Nginx != nil {
-		l.note(nginxgen.Check(ctx, nginxOptions(c.Nginx, slog.New(slog.DiscardHandler), nil)), "nginx accepts its configuration, which includes %s", c.Nginx.Include)
+		l.note(nginxgen.Check(ctx, nginxOptions(c.Nginx, slog.New(slog.DiscardHandler), nil)), "nginx accepts its configuration, which includes %s", strings.TrimSpace(c.Nginx.Include+" "+c.Nginx.StreamInclude))
 	}
 	if l.missed > 0 {
 		fmt.Fprintf(out, "%d thing(s) missing\n", l.missed)

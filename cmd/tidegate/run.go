@@ -63,6 +63,13 @@ func configFlag(cmd *cobra.Command) func() (string, error) {
 	}
 }
 
+// unwatched logs that the configuration's folder cannot be watched.
+func unwatched(log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Warn("the configuration's folder cannot be watched; it is looked at every few seconds", "error", err)
+	}
+}
+
 // drainTime bounds what HAProxy gets at a shutdown to take the agent out by its checks, so that no request notices.
 const drainTime = 3 * time.Second
 
@@ -103,7 +110,7 @@ func runController(ctx context.Context, file string, log *slog.Logger) error {
 		start(func() error { return api.Serve(ctx, c.metrics, api.Handler(c.loop, true), log) })
 	}
 	// A refused reload is logged and shown by the loop itself.
-	start(func() error { return conf.Watch(ctx, file, func() { _ = c.loop.Reload() }) })
+	start(func() error { conf.Watch(ctx, file, func() { _ = c.loop.Reload() }, unwatched(log)); return nil })
 	start(func() error { onHangup(ctx, func() { _ = c.loop.Reload() }); return nil })
 	start(func() error { c.names.Run(ctx); return nil })
 	start(func() error { return c.loop.Run(ctx) })

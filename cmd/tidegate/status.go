@@ -82,6 +82,9 @@ func printStatus(out io.Writer, s api.Status, events int) {
 			fmt.Fprintf(out, "! %s: %s\n", src.Name, src.Problem)
 		}
 	}
+	if line := nginxLine(s); line != "" {
+		fmt.Fprintln(out, line)
+	}
 	for _, a := range s.Apps {
 		fmt.Fprintf(out, "\n%s (%s)  %s\n", a.Name, a.Strategy, appLine(a))
 		if a.Hold != "" {
@@ -132,6 +135,36 @@ func printStatus(out io.Writer, s api.Status, events int) {
 		}
 		fmt.Fprintln(out, strings.TrimSpace(line))
 	}
+}
+
+// nginxLine tells of the last reload and of what is held, "" when there is nothing to tell. A change that is not worth a
+// reload is no news.
+func nginxLine(s api.Status) string {
+	n := s.Nginx
+	if n == nil {
+		return ""
+	}
+	var parts []string
+	if r := n.LastReload; r != nil {
+		line := fmt.Sprintf("last reload %s ago (%s, %.0f ms)", ago(s.Now, r.Time), r.Reason, r.TookMS)
+		if r.Error != "" {
+			line += " FAILED: " + r.Error
+		}
+		parts = append(parts, line)
+	}
+	if n.OldGenerations > 0 {
+		parts = append(parts, fmt.Sprintf("%d generations of old workers", n.OldGenerations))
+	}
+	if n.Held != "" && n.Held != "small" {
+		parts = append(parts, fmt.Sprintf("%s held for %s: %s", n.HeldReason, ago(s.Now, n.HeldSince), n.Why))
+	}
+	if n.Drift != "" {
+		parts = append(parts, "DRIFT: "+n.Drift)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "nginx: " + strings.Join(parts, "; ")
 }
 
 func appLine(a api.App) string {

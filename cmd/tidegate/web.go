@@ -24,10 +24,10 @@ type webAdapter struct {
 }
 
 func (w *webAdapter) Apply(ctx context.Context, now time.Time, upstreams []control.WebUpstream) (control.WebOutcome, error) {
-	out, err := w.manager.Apply(ctx, now, webModel(upstreams, w.lastLive()))
-	return control.WebOutcome{
-		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
-	}, err
+	want := webModel(upstreams, w.lastLive())
+	want.Rates = webRates(upstreams)
+	out, err := w.manager.Apply(ctx, now, want)
+	return webOutcome(out), err
 }
 
 func (w *webAdapter) lastLive() nginxgen.Model {
@@ -178,14 +178,43 @@ func addressesOf(a conf.App) []string {
 }
 
 func nginxOptions(n *conf.Nginx, log *slog.Logger, set *metrics.Set) nginxgen.Options {
-	none := func(d time.Duration) time.Duration {
-		if d == 0 {
-			return -1
-		}
-		return d
+	o := nginxgen.Options{
+		File: n.Include, StreamFile: n.StreamInclude, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile,
+		TestCommand: n.TestCommand, ReloadCommand: n.ReloadCommand, Log: log, Metrics: set, ReportOnly: n.ReportOnly,
+		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights), Quiet: none(n.Quiet), MaxWait: none(n.MaxWait),
+		PerMinute: none(n.MaxPerMinute), OldGenerations: none(n.OldGenerations),
 	}
-	return nginxgen.Options{
-		File: n.Include, Main: n.Config, Binary: n.Binary, Prefix: n.Prefix, PIDFile: n.PIDFile, Log: log, Metrics: set,
-		MinMembership: none(n.MinMembership), MinWeights: none(n.MinWeights),
+	if n.PerApp {
+		o.File, o.Folder = "", n.Include
+	}
+	return o
+}
+
+// none is how nginxgen's options write a 0 that is meant.
+func none[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}
+
+// Watch implements control.Watcher.
+func (w *webAdapter) Watch(ctx context.Context, changed func()) { w.manager.Watch(ctx, changed) }
+
+// webRates are the requests per second of the upstreams, as far as they are known.
+func webRates(upstreams []control.WebUpstream) map[string]float64 {
+	out := map[string]float64{}
+	for _, u := range upstreams {
+		if u.Rate > 0 {
+			out[u.Name] = u.Rate
+		}
+	}
+	return out
+}
+
+func webOutcome(out nginxgen.Outcome) control.WebOutcome {
+	return control.WebOutcome{
+		Changed: out.Result == nginxgen.Applied, Deferred: out.Result == nginxgen.Deferred, Reloaded: out.Reloaded, Why: out.Why,
+		Reason: string(out.Reason), Held: string(out.Held), Took: out.ReloadTook, Drift: out.Drift, OldGenerations: out.OldGenerations,
 	}
 }

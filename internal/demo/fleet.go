@@ -300,7 +300,7 @@ state_dir: %[8]s
 tick: %[9]s
 spoa: {listen: "unix:%[1]s/spoa.sock"}
 haproxy: %[2]s
-nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s}
+nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s, max_per_minute: 30}
 nodes:
 %[4]sapps:
   - name: shop

@@ -124,7 +124,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 		}
 		want := []string{
 			`tidegate_app_workers{app="shop",kind="ready"}`, `tidegate_server_in_service{app="shop",server="n2"}`, "tidegate_spoa_frames_total",
-			"tidegate_turns_total", `tidegate_nginx_reloads_total{result="ok"}`,
+			"tidegate_turns_total", `tidegate_nginx_reloads_total{reason="recover",result="ok"}`,
 		}
 		if name == "agent" {
 			want = nil
