@@ -14,7 +14,7 @@ func fight(every, lasts time.Duration, rewritesWhenSame bool) []time.Duration {
 	start := time.Unix(1_000_000, 0)
 	writes, theirs := 0, false
 	next := time.Duration(0)
-	for at := time.Duration(0); at < lasts; at += time.Second {
+	for at := time.Duration(0); at < lasts; at += 5 * time.Second {
 		now := start.Add(at)
 		if at >= next {
 			next += every
