@@ -7,6 +7,10 @@
 //	which workers are     requests in       at most one step
 //	there                 progress          towards the target
 //
+// The workers of an adapter.Patient are looked at once in its Patience only while nothing happens to them (pace.go). All
+// applications are told at the same moment that a scan is due, so that the process wakes up once. Processor time and memory
+// are read beside that, seldom (usage.go).
+//
 // Any adapter.Source of busy counts pairs with any adapter.Actuator of worker counts; the packages below this one are the
 // adapters.
 //

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -122,24 +121,17 @@ func strangers(t *testing.T, owner string) *agentrig.Site {
 	return s
 }
 
-// ownCopy is this program where others may run it.
+// ownCopy is this program where others may run it. Another process writes it: a file that a fork of this one holds open for
+// writing cannot be run.
 func ownCopy(t *testing.T, rig *harness.Rig) string {
 	t.Helper()
-	self, err := os.Open("/proc/self/exe")
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer self.Close()
 	path := rig.Path("agent.test")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(out, self); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command("install", "-m", "755", self, path).CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v: %s", self, err, out)
 	}
 	return path
 }

@@ -28,7 +28,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // source returns a source with a table of its own that ends with the test.
 func source(t *testing.T, sockets ...string) *Sockets {
 	t.Helper()
-	s := New(NewTable(), sockets...)
+	table := NewTable()
+	table.rest = 1
+	s := New(table, sockets...)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

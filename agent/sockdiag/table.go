@@ -31,6 +31,7 @@ type Table struct {
 	conn *conn
 	open func() (link, error)
 	now  func() time.Time
+	rest time.Duration // restFactor, but in tests that cannot wait
 	// users are the sources that have asked, with whether they count busy workers.
 	users map[*Sockets]bool
 
@@ -59,7 +60,7 @@ type listener struct {
 
 // NewTable returns a table that knows nothing yet.
 func NewTable() *Table {
-	return &Table{users: map[*Sockets]bool{}, now: time.Now, open: func() (link, error) { return open() }}
+	return &Table{users: map[*Sockets]bool{}, now: time.Now, rest: restFactor, open: func() (link, error) { return open() }}
 }
 
 // read brings the listeners, and with busy the accepted connections, up to date and calls use with the table locked; age is
@@ -103,7 +104,7 @@ func (t *Table) leave(s *Sockets) error {
 // as an answer does.
 func (t *Table) refresh(a *answer, ask func() error) error {
 	begin := t.now()
-	if age := begin.Sub(a.at); a.valid && age >= 0 && age < a.serves() {
+	if age := begin.Sub(a.at); a.valid && age >= 0 && age < a.serves(t.rest) {
 		return a.err
 	}
 	a.err = t.connect()
@@ -121,9 +122,9 @@ func (t *Table) refresh(a *answer, ask func() error) error {
 }
 
 // serves is how long the answer is used.
-func (a *answer) serves() time.Duration {
+func (a *answer) serves(rest time.Duration) time.Duration {
 	cost := slices.Min(a.costs[:min(max(a.n, 1), costSamples)])
-	return min(max(freshFor, restFactor*cost), oldest)
+	return min(max(freshFor, rest*cost), oldest)
 }
 
 func (t *Table) connect() error {

@@ -200,7 +200,7 @@ func TestDearAnswersServeLonger(t *testing.T) {
 		for i, d := range c.costs {
 			a.costs[i%costSamples] = d
 		}
-		if got := a.serves(); got != c.want {
+		if got := a.serves(restFactor); got != c.want {
 			t.Errorf("%v: serves %v, want %v", c.costs, got, c.want)
 		}
 	}
