@@ -67,7 +67,7 @@ func TestApplicationsOfOneInstance(t *testing.T) {
 		{name: "by its root", app: "/srv/shop", pool: both, root: "/srv/shop"},
 		{name: "by its group", app: "/srv/blog (production)", pool: both, root: "/srv/blog"},
 		{name: "not named", pool: both, err: "there are 2 applications, name one of them"},
-		{name: "not there", app: "/srv/wiki", pool: both, err: "Passenger has no application /srv/wiki; it has /srv/blog"},
+		{name: "not there", app: "/srv/wiki", pool: both, err: "the application /srv/wiki is not in Passenger; it has /srv/blog"},
 		{name: "before the first request", app: "/srv/shop", pool: pool{Max: 3}},
 	} {
 		a := New(Options{Registry: "/r", App: c.app})

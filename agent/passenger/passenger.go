@@ -132,7 +132,7 @@ func (a *App) find(p pool) (*group, error) {
 	if a.opt.App == "" {
 		return nil, fmt.Errorf("there are %d applications, name one of them: %.300s", len(names), strings.Join(names, ", "))
 	}
-	return nil, fmt.Errorf("Passenger has no application %s; it has %.300s", a.opt.App, strings.Join(names, ", "))
+	return nil, fmt.Errorf("the application %s is not in Passenger; it has %.300s", a.opt.App, strings.Join(names, ", "))
 }
 
 // Observe lists the application's processes.

@@ -38,8 +38,9 @@ type program struct{ path, dir, config string }
 
 // programOf reads from /proc which program a master runs and, from its title, which configuration.
 func programOf(master proc.ID, title string) (program, error) {
-	config, ok := strings.CutPrefix(title, masterTitle)
-	if config, ok = strings.CutSuffix(config, ")"); !ok || config == "" {
+	config, isMaster := strings.CutPrefix(title, masterTitle)
+	config, ends := strings.CutSuffix(config, ")")
+	if !isMaster || !ends || config == "" {
 		return program{}, fmt.Errorf("the title of the master %d does not name its configuration: %.100q", master.PID, title)
 	}
 	p := fmt.Sprintf("/proc/%d/", master.PID)
