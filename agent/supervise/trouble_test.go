@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/agent"
+	"github.com/tidegate/tidegate/agent/proc"
 	"github.com/tidegate/tidegate/agent/supervise"
 	"github.com/tidegate/tidegate/tests/harness"
 )
@@ -167,6 +168,13 @@ func TestOneAgentAtATime(t *testing.T) {
 	// A holder that is too slow for a new agent is found later: the listener comes from the worker meanwhile.
 	holder = s.saved().Holder.PID
 	s.kill(holder, syscall.SIGSTOP)
+	var reader proc.Reader
+	if err := harness.WaitFor("the holder to stop", 30*time.Second, func() bool {
+		st, err := reader.Stat(holder)
+		return err == nil && st.State == 'T'
+	}); err != nil {
+		t.Fatal(err)
+	}
 	s.start()
 	s.WaitFor("an agent without a holder", func() bool { return s.saved().Holder.PID == 0 })
 	s.problem("another process serves this socket")
