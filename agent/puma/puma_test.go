@@ -155,7 +155,7 @@ func TestPhasedRestartKeepsTheCount(t *testing.T) {
 	before := s.Settled(3)
 	end := s.Load(20, "/?ms=5")
 	s.signal(syscall.SIGUSR1)
-	s.WaitFor("three workers of the new phase", func() bool { return strings.Count(s.proc.Log(), "phase: 1") == 3 })
+	s.WaitFor("three workers of the new phase", func() bool { return strings.Count(s.proc.Log(), "s, phase: 1") >= 3 })
 	r := s.Settled(3)
 	if sent, failed := end(); len(failed) != 0 {
 		t.Errorf("of %d requests failed: %v", sent, failed)
