@@ -89,19 +89,27 @@ func (s *Site) WaitFor(what string, cond func() bool) {
 
 // Report is what the agent says of the application.
 func (s *Site) Report() agent.AppReport {
-	r, err := s.Client.Report(context.Background())
+	s.T.Helper()
+	r, err := s.ask()
 	if err != nil {
 		s.T.Errorf("report: %v", err)
 	}
-	return r.Apps[s.App.Name]
+	return r
 }
 
-// Wait waits for a report that satisfies cond and returns it.
+func (s *Site) ask() (agent.AppReport, error) {
+	r, err := s.Client.Report(context.Background())
+	return r.Apps[s.App.Name], err
+}
+
+// Wait waits for a report that satisfies cond and returns it. An agent that takes another configuration, or is started again,
+// does not answer for a moment.
 func (s *Site) Wait(what string, cond func(agent.AppReport) bool) (r agent.AppReport) {
 	s.T.Helper()
 	s.WaitFor(what, func() bool {
-		r = s.Report()
-		return cond(r)
+		var err error
+		r, err = s.ask()
+		return err == nil && cond(r)
 	})
 	return r
 }
