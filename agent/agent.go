@@ -44,7 +44,7 @@ type Options struct {
 	// StateDir is the folder in which the agent remembers which applications a person has drained; without one it forgets
 	// them when it ends.
 	StateDir string
-	// ScanEvery is the time between two scans, 20 ms to 1 s; 0 means 100 ms.
+	// ScanEvery is the time between two scans, 20 ms to 1 s; 0 means 250 ms.
 	ScanEvery time.Duration
 }
 
@@ -84,7 +84,7 @@ func New(o Options) (*Agent, error) {
 		o.Log = slog.Default()
 	}
 	if o.ScanEvery == 0 {
-		o.ScanEvery = 100 * time.Millisecond
+		o.ScanEvery = 250 * time.Millisecond
 	}
 	if err := o.validate(); err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 )
 
 // hostEvery is the time between two samples of the host, and so what CPUBusy covers.
-const hostEvery = time.Second
+const hostEvery = 2 * time.Second
 
 // hostSampler keeps the host's load.
 type hostSampler struct {

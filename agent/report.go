@@ -29,7 +29,7 @@ type Host struct {
 	CPUs int `json:"cpus"`
 	// Load1 is the load average over one minute.
 	Load1 float64 `json:"load1"`
-	// CPUBusy is the share of CPU time in 0..1 that was not idle over the last second; stolen time counts as busy. CPUSteal
+	// CPUBusy is the share of CPU time in 0..1 that was not idle over the last two seconds; stolen time counts as busy. CPUSteal
 	// is the stolen part: what the virtual machine's host gave to others.
 	CPUBusy  float64 `json:"cpu_busy"`
 	CPUSteal float64 `json:"cpu_steal"`

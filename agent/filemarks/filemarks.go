@@ -36,10 +36,14 @@ type seenMark struct {
 	mark
 	// first and last are the scans that saw it.
 	first, last uint64
+	by          *maker
 }
 
 // maker is a process with marks.
 type maker struct {
+	// gen is the scan that what follows was gathered in; watched outlives it.
+	gen                 uint64
+	watched             bool
 	busy                int
 	newest              uint64
 	booted              bool
@@ -103,6 +107,9 @@ func (s *Source) notice(f *adapter.Family) {
 // Close lets go of the processes that have marks; the next count takes them up again.
 func (s *Source) Close() error {
 	s.ends.Close()
+	s.scan.close()
+	clear(s.makers)
+	clear(s.names)
 	return nil
 }
 
@@ -120,27 +127,35 @@ func (s *Source) see(name []byte) {
 		s.count.Foreign++
 		return
 	}
-	s.names[string(name)] = &seenMark{mark: m, first: s.gen, last: s.gen}
+	by := s.makers[m.proc]
+	if by == nil {
+		by = &maker{}
+		s.makers[m.proc] = by
+	}
+	s.names[string(name)] = &seenMark{mark: m, first: s.gen, last: s.gen, by: by}
 }
 
 // group forgets the names that are gone and gathers the others by process.
 func (s *Source) group() {
-	clear(s.makers)
 	for name, e := range s.names {
 		if e.last != s.gen {
 			delete(s.names, name)
 			continue
 		}
-		m := s.makers[e.proc]
-		if m == nil {
-			m = &maker{}
-			s.makers[e.proc] = m
+		m := e.by
+		if m.gen != s.gen {
+			*m = maker{gen: s.gen, watched: m.watched}
 		}
 		again := e.first != e.last
 		if e.kind == 'w' {
 			m.booted, m.bootedLong = true, m.bootedLong || again
 		} else {
 			m.busy, m.newest, m.lasting = m.busy+1, max(m.newest, e.seq+1), m.lasting || again
+		}
+	}
+	for p, m := range s.makers {
+		if m.gen != s.gen {
+			delete(s.makers, p)
 		}
 	}
 }
@@ -151,7 +166,7 @@ func (s *Source) bury(fd int) {
 	dead := 0
 	lost := func(p proc.ID) {
 		if m := s.makers[p]; m != nil && !m.dead {
-			m.dead = true
+			m.dead, m.watched = true, false
 			dead++
 		}
 	}
@@ -159,8 +174,10 @@ func (s *Source) bury(fd int) {
 		s.count.Problem = "whether the processes with marks in " + s.dir + " are alive cannot be told"
 	}
 	for p, m := range s.makers {
-		if (m.lasting || m.bootedLong) && !m.dead && !s.ends.Watch(p) {
-			lost(p)
+		if (m.lasting || m.bootedLong) && !m.dead && !m.watched {
+			if m.watched = s.ends.Watch(p); !m.watched {
+				lost(p)
+			}
 		}
 	}
 	if s.gen%forgetEvery == 0 {

@@ -138,3 +138,57 @@ func TestCountIsAnErrorAndNeverZeroWithoutADirectory(t *testing.T) {
 		t.Error("a file in the directory's place was accepted")
 	}
 }
+
+// The directory is kept open, and it is still the one at the path that counts: a new one in its place, or none.
+func TestCountGoesByThePath(t *testing.T) {
+	dir := marksOf(t, "b.4194304.1.0")
+	s := New(dir)
+	defer s.Close()
+	if c, err := s.Count(nil); err != nil || c.Busy != 1 {
+		t.Fatalf("at first: %+v, %v", c, err)
+	}
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Count(nil); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Fatalf("moved away: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, dir, "b.4194303.1.0", "b.4194302.1.0")
+	if c, err := s.Count(nil); err != nil || c.Busy != 2 {
+		t.Fatalf("another one in its place: %+v, %v", c, err)
+	}
+	put(t, dir, "b.4194301.1.0")
+	if c, err := s.Count(nil); err != nil || c.Busy != 1 || c.Removed != 2 {
+		t.Fatalf("read again: %+v, %v; want the new mark alone, and two stale ones removed", c, err)
+	}
+}
+
+// A stale mark that cannot be removed is said to be there, at each scan, and never counts again.
+func TestAStaleMarkThatStaysDoesNotCount(t *testing.T) {
+	p, cmd := child(t)
+	dir := marksOf(t, fmt.Sprintf("w.%d.%d", p.PID, p.Start))
+	name := fmt.Sprintf("b.%d.%d.0", p.PID, p.Start)
+	// A folder in a mark's place cannot be unlinked.
+	if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := New(dir)
+	defer s.Close()
+	for range 3 {
+		if c, err := s.Count(nil); err != nil || c.Busy != 1 {
+			t.Fatalf("alive: %+v, %v", c, err)
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	for range 5 {
+		if c, err := s.Count(nil); err != nil || c.Busy != 0 || c.Problem == "" {
+			t.Fatalf("dead: %+v, %v; want 0 busy and a problem", c, err)
+		}
+	}
+}

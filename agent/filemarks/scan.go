@@ -12,24 +12,60 @@ import (
 // errTooManyNames ends a scan that would take too long.
 var errTooManyNames = errors.New("too many names")
 
-// dirScanner lists a directory with one buffer and without sorting, a sixth of what os.ReadDir takes. It is not safe for
-// concurrent use.
-type dirScanner struct{ buf []byte }
+// dirScanner lists one directory with one buffer and without sorting, a sixth of what os.ReadDir takes, and keeps it open
+// between two scans. It is not safe for concurrent use.
+type dirScanner struct {
+	buf []byte
+	// fd is the open directory, -1 when there is none (0 only before the first scan), file says which one it is.
+	fd   int
+	file unix.Stat_t
+}
 
-// scan opens dir and calls each with every name but "." and "..", at most `most` of them (errTooManyNames); the name is
+// close lets go of the directory; the next scan opens it again.
+func (d *dirScanner) close() {
+	if d.fd > 0 {
+		_ = unix.Close(d.fd) // nothing was written
+	}
+	d.fd = -1
+}
+
+// open makes fd the directory that is at the path now, read from its beginning.
+func (d *dirScanner) open(dir string) error {
+	var now unix.Stat_t
+	if err := unix.Stat(dir, &now); err != nil {
+		d.close()
+		return err
+	}
+	if d.fd > 0 && now.Dev == d.file.Dev && now.Ino == d.file.Ino {
+		if _, err := unix.Seek(d.fd, 0, unix.SEEK_SET); err == nil {
+			return nil
+		}
+	}
+	d.close()
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return err
+	}
+	if err := unix.Fstat(fd, &d.file); err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	d.fd = fd
+	return nil
+}
+
+// scan calls each with every name but "." and "..", at most `most` of them (errTooManyNames); the name is
 // valid during the call only. The open directory is passed to after, which may remove names.
 func (d *dirScanner) scan(dir string, most int, each func(name []byte), after func(fd int)) error {
 	if d.buf == nil {
 		d.buf = make([]byte, 64<<10)
 	}
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
-	if err != nil {
+	if err := d.open(dir); err != nil {
 		return fmt.Errorf("open the directory %s: %w", dir, err)
 	}
-	defer unix.Close(fd)
-	seen := 0
+	fd, seen := d.fd, 0
 	for {
 		n, err := ignoringEINTR(func() (int, error) { return unix.Getdents(fd, d.buf) })
 		if err != nil {
