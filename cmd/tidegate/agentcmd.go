@@ -80,6 +80,9 @@ func agentUntil(ctx context.Context, cfg *conf.Agent, next <-chan *conf.Agent, l
 	if err != nil {
 		return nil, err
 	}
+	if err := makeParent(cfg.Listen); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
