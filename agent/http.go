@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -143,7 +144,14 @@ func (a *Agent) ordered(w http.ResponseWriter, r *http.Request, order any, form 
 func parseOrder(body []byte, order any, form string) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(order); err != nil {
+	var wrong *json.UnmarshalTypeError
+	if err := dec.Decode(order); errors.As(err, &wrong) && wrong.Field != "" {
+		allowed := "a whole number"
+		if wrong.Type.Kind() == reflect.Bool {
+			allowed = "true or false"
+		}
+		return badOrder("the order is not the JSON object %s: %s has to be %s, not %s", form, wrong.Field, allowed, wrong.Value)
+	} else if err != nil {
 		return badOrder("the order is not the JSON object %s: %v", form, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {

@@ -137,11 +137,15 @@ func (s *source) agentServer(key string, raw *rawAgentApp) agentServer {
 			given, names = append(given, server), append(names, server.name)
 		}
 	}
-	if len(given) != 1 {
-		s.fail(key, strings.Join(names, ", "), "one section of a server, of %s", strings.Join(all, ", "))
-		return agentServer{least: 0}
+	switch len(given) {
+	case 0:
+		s.say(key, "has no section for the server that runs it; add one of %s", strings.Join(all, ", "))
+	case 1:
+		return given[0]
+	default:
+		s.say(key, "has the sections %s; an app has exactly one of %s", strings.Join(names, " and "), strings.Join(all, ", "))
 	}
-	return given[0]
+	return agentServer{least: 0}
 }
 
 func (s *source) agentPuma(key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
@@ -149,7 +153,7 @@ func (s *source) agentPuma(key string, raw *rawAgentApp, app *AgentApp, seen map
 	app.Puma = &AgentPuma{PIDFile: s.ownPath("pid file", key+".pid_file", p.PIDFile, seen), Control: p.Control}
 	switch {
 	case p.Control == "" && p.TokenFile != "":
-		s.fail(key+".token_file", p.TokenFile, "a token only where there is a control")
+		s.fail(key+".token_file", p.TokenFile, "nothing, as long as there is no `control`, which the token is for")
 	case p.Control == "":
 	case filepath.IsAbs(p.Control):
 		s.fail(key+".control", p.Control, "unix:/path or a URL such as http://127.0.0.1:9293; a path stands after `unix:`, here unix:%s", p.Control)
@@ -171,11 +175,15 @@ func (s *source) agentWorkers(key string, w *rawWorkers, app *AgentApp, least in
 		w = &rawWorkers{}
 	}
 	if w.Parked != nil {
-		s.fail(key+".parked", strconv.Itoa(*w.Parked), "min and max only; the controller decides what is parked")
+		s.fail(key+".parked", strconv.Itoa(*w.Parked), "nothing; there are `min` and `max` here, and the controller's file says what is parked")
+	}
+	if w.Min != nil && *w.Min == 0 && least > 0 {
+		s.fail(key+".min", "0", "a whole number from 1 to %d; only unicorn, processes and systemd can do with no worker", maxCount)
+		w.Min = nil
 	}
 	app.Min = s.int(key+".min", w.Min, 1, least, maxCount)
 	app.Max = s.int(key+".max", w.Max, max(app.Min, 64), max(app.Min, 1), maxCount)
 	if app.Max < app.Threads {
-		s.fail(key+".max", strconv.Itoa(app.Max), "at least %d, the workers in one process (threads)", app.Threads)
+		s.fail(key+".max", strconv.Itoa(app.Max), "at least %d, because one process is that many workers (threads)", app.Threads)
 	}
 }

@@ -26,7 +26,11 @@ type AgentPassenger struct {
 func (s *source) agentGunicorn(key string, raw *rawAgentApp, app *AgentApp, seen map[string]string) {
 	g := raw.Gunicorn
 	if g.Control != "" && g.PIDFile != "" {
-		s.fail(key+".control", g.Control, "either the control socket or the pid_file")
+		s.say(key, "has both `control` and `pid_file`; the agent steers gunicorn through one of them")
+	}
+	if g.Control == "" && g.PIDFile == "" {
+		s.say(key, "needs `pid_file` (what gunicorn has as --pid) or `control` (what it has as --control-socket)")
+		return
 	}
 	if g.Control != "" {
 		app.Gunicorn = &AgentGunicorn{Control: s.ownPath("control socket", key+".control", g.Control, seen)}
@@ -49,12 +53,15 @@ func (s *source) agentPHPFPM(key string, raw *rawAgentApp, app *AgentApp, seen m
 		app.PHPFPM.StatusPath = "/fpm-status"
 	}
 	if p := app.PHPFPM.StatusPath; p[0] != '/' || len(p) > 200 || strings.ContainsAny(p, " ?#\t\r\n") {
-		s.fail(key+".status_path", p, "a path such as /fpm-status")
+		s.fail(key+".status_path", p, "a path that begins with / and has no spaces, ? or #, such as /fpm-status")
 	}
 	if f.CeilingFile != "" {
 		app.PHPFPM.CeilingFile = s.ownPath("ceiling file", key+".ceiling_file", f.CeilingFile, seen)
-		// A change replaces all children of the master.
-		s.unique(seen, "php-fpm master with a ceiling_file", key+".pid_file", f.PIDFile)
+		const master = "php-fpm master with a ceiling_file"
+		if before, ok := seen[master+f.PIDFile]; ok && f.PIDFile != "" {
+			s.say(key+".ceiling_file", "the same master has one at %s; only one pool of a master can be steered, because each change replaces all children of the master", before)
+		}
+		seen[master+f.PIDFile] = key + ".ceiling_file"
 	}
 }
 

@@ -16,10 +16,6 @@ const (
 func (s *source) agentSockets(key string, raw []string, app *AgentApp, seen map[string]string) {
 	for i, value := range raw {
 		at := index(key, i)
-		if value == "" {
-			s.fail(at, value, "ADDRESS:PORT with an IP address, or unix:/path")
-			continue
-		}
 		s.socket(at, value, "")
 		if a, err := netip.ParseAddrPort(value); err == nil {
 			value = netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
@@ -37,11 +33,11 @@ func (s *source) agentBusy(key, value string, app *AgentApp, server string, tell
 	app.Busy = s.oneOf(key, value, "", BusyMarks, BusySockets, BusyServer)
 	switch {
 	case value == BusyMarks && app.Marks == "":
-		s.fail(key, value, "marks only where the app has a marks folder")
+		s.say(key, "`busy: marks` needs the key `marks` at this app: the folder of its request marks")
 	case value == BusySockets && len(app.Sockets) == 0:
-		s.fail(key, value, "sockets only where the app's sockets are listed")
+		s.say(key, "`busy: sockets` needs the key `sockets` at this app: a list of what it listens on")
 	case value == BusyServer && !tells:
-		s.fail(key, value, "marks or sockets; %s does not report its busy workers, or not with what the file says of it", server)
+		s.say(key, "`busy: server` is not for this app: %s; take marks or sockets", silent(server))
 	case value != "":
 	case app.Marks != "":
 		app.Busy = BusyMarks
@@ -50,6 +46,14 @@ func (s *source) agentBusy(key, value string, app *AgentApp, server string, tell
 	case len(app.Sockets) > 0:
 		app.Busy = BusySockets
 	default:
-		s.fail(key, value, "marks, or sockets, or the section of a server that reports its busy workers; something must count them")
+		s.say(strings.TrimSuffix(key, ".busy"), "nothing counts the busy workers, because %s: add `marks` (the folder of its request marks) or `sockets` (a list of what it listens on)", silent(server))
 	}
+}
+
+// silent says why a server does not report its busy workers.
+func silent(server string) string {
+	if server == "puma" {
+		return "puma reports them only where `puma.control` names its control app"
+	}
+	return server + " does not report them"
 }

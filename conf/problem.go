@@ -18,7 +18,7 @@ type Problem struct {
 	Line, Column int
 	// Key is the path of the key ("apps[0].busy_ratio.target"), Value what stands there, Allowed what may.
 	Key, Value, Allowed string
-	// Text replaces Value and Allowed for problems of another kind (syntax, unknown key).
+	// Text replaces Value and Allowed for problems of another kind (syntax, unknown key, keys that do not go together).
 	Text string
 }
 
@@ -184,6 +184,12 @@ func (s *source) position(key string) (line, column int) {
 func (s *source) fail(key, value, allowed string, args ...any) {
 	line, column := s.position(key)
 	s.problems = append(s.problems, Problem{File: s.file, Line: line, Column: column, Key: key, Value: value, Allowed: fmt.Sprintf(allowed, args...)})
+}
+
+// say notes a problem at key in a sentence of its own, for what is no matter of one value.
+func (s *source) say(key, text string, args ...any) {
+	line, column := s.position(key)
+	s.problems = append(s.problems, Problem{File: s.file, Line: line, Column: column, Key: key, Text: fmt.Sprintf(text, args...)})
 }
 
 // err is nil or every problem found.

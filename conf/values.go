@@ -124,11 +124,13 @@ func (s *source) hostPort(key, value string, names bool) string {
 	host, port, err := net.SplitHostPort(value)
 	n, perr := strconv.Atoi(port)
 	switch {
+	case !names && (err != nil || perr != nil || n < 1 || n > 65535 || host == ""):
+		s.fail(key, value, "an IP address and a port from 1 to 65535, such as 10.0.0.1:8000")
 	case err != nil || perr != nil || n < 1 || n > 65535 || host == "":
 		s.fail(key, value, "host:port with a port from 1 to 65535")
 	case net.ParseIP(host) != nil:
 	case !names:
-		s.fail(key, value, "an IP address and a port, such as 10.0.0.1:8000 (names are resolved by nobody here)")
+		s.fail(key, value, "an IP address and a port, such as 10.0.0.1:8000 (a host name is not looked up here)")
 	case !hostRE.MatchString(host) || len(host) > 253:
 		s.fail(key, value, "host:port with an IP address or a name of letters, digits, dots, dashes and underscores")
 	}
@@ -166,6 +168,10 @@ func (s *source) socket(key, value, def string) string {
 		if s.path(key, p, ""); len(p) > 107 {
 			s.fail(key, value, "a socket path of at most 107 bytes")
 		}
+		return value
+	}
+	if value == "" {
+		s.fail(key, value, "unix:/path, or an IP address and a port from 1 to 65535, such as 10.0.0.1:8000")
 		return value
 	}
 	if filepath.IsAbs(value) {

@@ -154,7 +154,7 @@ func write(t *testing.T, rig *harness.Rig, name, text string) string {
 	return path
 }
 
-// What this source cannot know, as docs/operating.md says: idle connections that are kept open count as busy, and threads take
+// What this source cannot know, as docs/app-servers.md says: idle connections that are kept open count as busy, and threads take
 // more connections than they can work on.
 func TestKeptConnectionsCount(t *testing.T) {
 	t.Parallel()

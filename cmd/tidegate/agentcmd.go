@@ -15,6 +15,12 @@ import (
 
 func agentCommand() *cobra.Command {
 	cmd := daemonCommand("agent -c FILE", "Run the node agent: count busy workers, change worker counts", runAgent)
+	cmd.Long = `Agent runs on each machine with workers. It counts the busy workers of each app, changes the number of workers towards what the
+controller asks for, and reports both with the host's load (GET /v1/report on its address or socket). Before the controller has
+asked, it changes no worker of a server; workers that it runs itself (processes) it keeps at the number wanted last.
+
+It reads FILE again when that changes and at SIGHUP, all or nothing; "tidegate check FILE" does the same and changes nothing.
+When it ends, workers stay as they are. docs/app-servers.md has what to write for each app server.`
 	cmd.AddCommand(drainCommands()...)
 	return cmd
 }
@@ -72,6 +78,9 @@ func runAgent(ctx context.Context, file string, log *slog.Logger) error {
 func agentUntil(ctx context.Context, cfg *conf.Agent, next <-chan *conf.Agent, log *slog.Logger) (*conf.Agent, error) {
 	a, err := newAgent(cfg, log)
 	if err != nil {
+		return nil, err
+	}
+	if err := makeParent(cfg.Listen); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -14,29 +14,30 @@ import (
 // drainCommands are what a person on the node tells its agent.
 func drainCommands() []*cobra.Command {
 	return []*cobra.Command{
-		agentDrain("drain", "Take an app on this node out of service: it finishes what it has and gets no new requests", true),
-		agentDrain("undrain", "Put an app on this node back into service", false),
+		agentDrain("drain", "Take an app on this node out of service: it finishes what it has and gets no new requests", `
+The agent remembers it, and over its own restart where the configuration has a state_dir. tidegate takes the server out
+step by step at its next turns, never below what has to stay; HAProxy's agent-check is told at once.`, true),
+		agentDrain("undrain", "Put an app on this node back into service", `
+tidegate may use the server again from its next turn on, as the load asks for it; HAProxy's agent-check is told at once.`, false),
 	}
 }
 
-func agentDrain(name, short string, drain bool) *cobra.Command {
+func agentDrain(name, short, long string, drain bool) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: name + " APP", Short: short, Args: cobra.ExactArgs(1),
-		Long: short + `.
-
-The agent remembers it, and over its own restart where the configuration has a state_dir. tidegate takes the server out
-step by step at its next turns, never below what has to stay; HAProxy's agent-check is told at once.`,
+		Use: name + " -c FILE APP", Short: short, Args: oneApp,
+		Long: short + ".\n" + long,
 	}
 	var shown agent.TLS
-	url := cmd.Flags().String("url", "", "where the agent answers; without it, the configuration's listen")
-	cmd.Flags().StringVar(&shown.Cert, "cert", "", "PEM certificate to show an agent that wants one")
-	cmd.Flags().StringVar(&shown.Key, "key", "", "its key")
-	file := cmd.Flags().StringP("config", "c", "", "the agent's configuration file")
-	if err := cmd.MarkFlagRequired("config"); err != nil {
-		panic(err) // the flag was defined a line above
-	}
+	url := cmd.Flags().String("url", "", "where the agent answers: unix:/path or a `URL`; without it, the configuration's listen")
+	cmd.Flags().StringVar(&shown.Cert, "cert", "", "`FILE` of the PEM certificate to show an agent with tls.client_ca")
+	cmd.Flags().StringVar(&shown.Key, "key", "", "`FILE` of its key")
+	file := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := conf.LoadAgent(*file)
+		path, err := file()
+		if err != nil {
+			return err
+		}
+		c, err := conf.LoadAgent(path)
 		if err != nil {
 			return err
 		}
@@ -56,6 +57,14 @@ step by step at its next turns, never below what has to stay; HAProxy's agent-ch
 		return err
 	}
 	return cmd
+}
+
+// oneApp asks for the name of one app.
+func oneApp(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return fmt.Errorf("%s needs the name of one APP, as the agent's configuration has it; %d are given", cmd.CommandPath(), len(args))
 }
 
 // ownAgent is a client for the agent with this configuration. Where it speaks TLS, its own certificate is trusted, and shown

@@ -15,7 +15,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check FILE | -c FILE",
 		Short: "Check a configuration of the controller or of a node agent",
 		Long: `Check reads a configuration file of either kind exactly as run, agent and a reload do, and prints every problem with file, line, column,
 key, value and what is allowed. Exit status: 0 when the file is good, 2 when it is not. Nothing is changed and nothing is contacted.
@@ -23,14 +23,21 @@ key, value and what is allowed. Exit status: 0 when the file is good, 2 when it 
 With --live it also proves the wiring of a controller's file, line by line: HAProxy answers, takes changes, has the backends,
 servers and tidegate's sections; its messages arrive; the node agents answer; nginx accepts its configuration and includes ours.
 With --haproxy (once for each -f of HAProxy, in that order) it looks into these files, too. Exit status 1 when something is missing.`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 	}
+	named := cmd.Flags().StringP("config", "c", "", "the configuration `FILE`, as the other commands take it")
 	live := cmd.Flags().Bool("live", false, "prove the wiring on the running programs")
 	var o liveOptions
 	cmd.Flags().StringArrayVar(&o.Files, "haproxy", nil, "HAProxy's configuration `FILE`, for --live; may be given several times")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(o.Files) > 0 && !*live {
 			return usageError{errors.New("--haproxy goes with --live")}
+		}
+		if *named != "" {
+			args = append(args, *named)
+		}
+		if len(args) != 1 {
+			return usageError{fmt.Errorf("%s needs one FILE, the configuration of the controller or of a node agent", cmd.CommandPath())}
 		}
 		c, err := check(cmd.Context(), cmd.OutOrStdout(), args[0])
 		if err != nil || !*live {
