@@ -25,6 +25,7 @@ var table = map[string][]string{
 	"spoa":              {"core/window", "internal/quiet", "internal/unixsock"},
 	"haproxy":           {"internal/quiet"},
 	"nginxgen":          {"internal/quiet"},
+	"nginxgen/srv":      {},
 	"agent":             {"internal/quiet", "internal/unixsock"},
 	"api":               {"internal/unixsock"},
 	"api/decision":      {"core", "core/sizing"},
