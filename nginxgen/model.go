@@ -25,6 +25,8 @@ type Upstream struct {
 	Zone string
 	// Keepalive is the number of idle connections each worker keeps to the servers, 0 (none) to 10000.
 	Keepalive int
+	// Resolve makes nginx ask for the servers by DNS; Servers are then backups, or none.
+	Resolve Resolve
 	// Servers may be empty: then one server that is down stands in for them and nginx answers 502.
 	Servers []Server
 }
@@ -56,7 +58,7 @@ func (m Model) normal() Model {
 	out := Model{Upstreams: make([]Upstream, len(m.Upstreams))}
 	for i, u := range m.Upstreams {
 		u.Servers = slices.Clone(u.Servers)
-		if len(u.Servers) == 0 {
+		if len(u.Servers) == 0 && !u.Resolve.on() {
 			u.Servers = []Server{standIn}
 		}
 		for j := range u.Servers {
@@ -72,7 +74,7 @@ func (m Model) normal() Model {
 // equal compares two normal models.
 func (m Model) equal(o Model) bool {
 	return slices.EqualFunc(m.Upstreams, o.Upstreams, func(a, b Upstream) bool {
-		return a.Name == b.Name && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive &&
+		return a.Name == b.Name && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive && a.Resolve == b.Resolve &&
 			slices.Equal(a.Servers, b.Servers)
 	})
 }

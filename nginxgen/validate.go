@@ -66,6 +66,9 @@ func (u Upstream) validate() error {
 	if len(u.Servers) > maxServers {
 		return fmt.Errorf("%d servers, at most %d are allowed", len(u.Servers), maxServers)
 	}
+	if err := u.Resolve.validate(u); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	primaries := 0
 	for i, s := range u.Servers {
@@ -80,7 +83,7 @@ func (u Upstream) validate() error {
 			primaries++
 		}
 	}
-	if len(u.Servers) > 0 && primaries == 0 {
+	if len(u.Servers) > 0 && primaries == 0 && !u.Resolve.on() {
 		return fmt.Errorf("all servers are backups: nginx needs at least one that is not, it may be down")
 	}
 	return nil
