@@ -50,6 +50,10 @@ type HAProxy struct {
 type Nginx struct {
 	Include, Config, Binary, Prefix, PIDFile string
 	MinMembership, MinWeights                time.Duration
+	// DNS is the loopback address where nginx is told servers and weights without a reload; "" writes them into the include file.
+	DNS string
+	// Fallback: the include file then names the servers as backups, for an nginx that starts while tidegate does not run.
+	Fallback bool
 }
 
 // Node is a machine with a node agent.
@@ -214,6 +218,7 @@ func (s *source) nginx(n *rawNginx) *Nginx {
 	if n.PIDFile != "" {
 		out.PIDFile = s.path("nginx.pid_file", n.PIDFile, "")
 	}
+	s.nginxDNS(n, out)
 	return out
 }
 

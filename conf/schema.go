@@ -50,13 +50,20 @@ func (r *rawHAProxies) UnmarshalYAML(node ast.Node) error {
 }
 
 type rawNginx struct {
-	Include       string `yaml:"include"`
-	Config        string `yaml:"config"`
-	Binary        string `yaml:"binary"`
-	Prefix        string `yaml:"prefix"`
-	PIDFile       string `yaml:"pid_file"`
-	MinMembership string `yaml:"min_membership"`
-	MinWeights    string `yaml:"min_weights"`
+	Include       string       `yaml:"include"`
+	Config        string       `yaml:"config"`
+	Binary        string       `yaml:"binary"`
+	Prefix        string       `yaml:"prefix"`
+	PIDFile       string       `yaml:"pid_file"`
+	MinMembership string       `yaml:"min_membership"`
+	MinWeights    string       `yaml:"min_weights"`
+	Weights       string       `yaml:"weights"`
+	DNS           *rawNginxDNS `yaml:"dns"`
+}
+
+type rawNginxDNS struct {
+	Listen   string `yaml:"listen"`
+	Fallback *bool  `yaml:"fallback"`
 }
 
 type rawNode struct {
