@@ -80,7 +80,8 @@ type WebServer struct {
 
 // WebOutcome is what came of an update.
 type WebOutcome struct {
-	// Changed: the file was replaced and verified. Deferred: later. Reloaded: nginx was told to reload.
+	// Changed: the file was replaced and verified, or nginx is told other weights. Deferred: later. Reloaded: nginx was told to
+	// reload.
 	Changed, Deferred, Reloaded bool
 	// Why says it for a person.
 	Why string

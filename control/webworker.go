@@ -97,13 +97,17 @@ func (w *webWorker) apply(ctx context.Context) {
 	if !out.Changed && !out.Reloaded {
 		return
 	}
+	code := "nginx_reload"
+	if !out.Reloaded {
+		code = "nginx_weights"
+	}
 	e := Entry{Time: now, Kind: "outcome", Detail: "nginx: " + out.Why}
-	ev := api.Event{Time: now, Code: "nginx_reload", Sentence: "nginx: " + out.Why, Step: true}
+	ev := api.Event{Time: now, Code: code, Sentence: "nginx: " + out.Why, Step: true}
 	if err != nil {
 		e.Error, ev.Error = err.Error(), err.Error()
 	}
 	l.record(e)
 	l.events.add(ev)
-	l.meters.action("nginx_reload", err)
-	l.log.Info("step", "step", "nginx_reload", "why", out.Why)
+	l.meters.action(code, err)
+	l.log.Info("step", "step", code, "why", out.Why)
 }

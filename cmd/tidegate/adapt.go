@@ -21,6 +21,7 @@ import (
 	"github.com/tidegate/tidegate/haproxy"
 	"github.com/tidegate/tidegate/internal/backlog"
 	"github.com/tidegate/tidegate/nginxgen"
+	"github.com/tidegate/tidegate/nginxgen/srv"
 	"github.com/tidegate/tidegate/spoa"
 )
 
@@ -174,16 +175,24 @@ func (w webAdapter) Live() (map[string]map[string]int, bool) {
 	}
 	out := map[string]map[string]int{}
 	for _, u := range m.Upstreams {
-		out[u.Name] = map[string]int{}
-		for _, s := range u.Servers {
-			weight := max(1, s.Weight)
-			if s.Down {
-				weight = 0
-			}
-			out[u.Name][s.Address] = weight
+		if u.Resolve != (nginxgen.Resolve{}) {
+			return nil, false // what nginx was told last is not in the file
 		}
+		out[u.Name] = fileWeights(u)
 	}
 	return out, true
+}
+
+// fileWeights are the weights of an upstream in the file, 0 for down.
+func fileWeights(u nginxgen.Upstream) map[string]int {
+	out := map[string]int{}
+	for _, s := range u.Servers {
+		out[s.Address] = max(1, s.Weight)
+		if s.Down {
+			out[s.Address] = 0
+		}
+	}
+	return out
 }
 
 // nodeAdapter shows an agent.Client to the controller.
@@ -329,13 +338,14 @@ type rooms struct {
 	proxies   []proxyRoom
 	nginxConf conf.Nginx
 	web       *nginxgen.Manager
+	answerer  *srv.Answerer
 }
 
 // build does all that can fail first; the rooms change only when everything is there.
 func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
 	s := control.Setup{File: c.File, Tick: c.Tick, DecisionsOnly: c.DecisionsOnly, Traffic: r.traffic, Nodes: map[string]control.Node{}}
 	next := *r
-	next.proxies, next.web = nil, nil
+	next.proxies, next.web, next.answerer = nil, nil, nil
 	for _, h := range c.HAProxy {
 		room, err := r.proxyRoom(h)
 		if err != nil {
@@ -366,7 +376,11 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 			next.web = manager
 		}
 		s.Web = webAdapter{next.web}
+		if err := r.throughDNS(ctx, n, &next, &s); err != nil {
+			return s, err
+		}
 	}
+	r.endDNS(&next)
 	for _, a := range c.Apps {
 		s.Apps = append(s.Apps, controlApp(a))
 	}

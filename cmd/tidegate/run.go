@@ -74,6 +74,7 @@ type controller struct {
 	spoaLn  net.Listener
 	apiLn   net.Listener
 	metrics net.Listener
+	rooms   *rooms
 }
 
 func runController(ctx context.Context, file string, log *slog.Logger) error {
@@ -105,6 +106,7 @@ func runController(ctx context.Context, file string, log *slog.Logger) error {
 	start(func() error { onHangup(ctx, func() { _ = c.loop.Reload() }); return nil })
 	start(func() error { return c.loop.Run(ctx) })
 	wg.Wait()
+	c.rooms.endDNS(&rooms{})
 	log.Info("tidegate ends; traffic, weights and workers stay as they are")
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -120,11 +122,12 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 	}
 	set := metrics.NewSet()
 	r := &rooms{log: log, set: set}
-	c := &controller{conf: cfg, log: log}
+	c := &controller{conf: cfg, log: log, rooms: r}
 	ok := false
 	defer func() {
 		if !ok {
 			c.closeListeners()
+			r.endDNS(&rooms{})
 		}
 	}()
 	if cfg.SPOA != nil {
