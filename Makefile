@@ -9,7 +9,7 @@ SERVERS := haproxy nginx=nginx-light gunicorn
 TEST_TOOLS := $(SERVERS) gcc=gcc,libc6-dev
 export CGO_ENABLED ?= 1
 
-.PHONY: help build install deps test-deps demo test test-short test-matrix test-moves race e2e lint fuzz bench promises sensitivity simulate clean
+.PHONY: help build install deps test-deps demo test test-short test-matrix test-moves test-nginx race e2e lint fuzz bench promises sensitivity simulate clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,8 @@ test: test-deps ## unit, race and end-to-end tests against the real programs
 test-short: ## the tests that need no other programs
 	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
 
-test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4 (from newer Debian suites)
-	@scripts/haproxy-versions.sh dist/haproxy
+test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4, and test-nginx (all from newer Debian suites)
+	@scripts/versions.sh haproxy dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
 		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
 	@for haproxy in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
@@ -48,13 +48,22 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 		TIDEGATE_TEST_HAPROXY=$$haproxy TIDEGATE_RELOADS=100 go test -count=1 -timeout 15m -run 'TestReconcile|TestCheckLive' ./cmd/tidegate && \
 		TIDEGATE_TEST_HAPROXY=$$haproxy go test -count=1 -timeout 15m -run 'TestAReload|TestKindsOf|TestBusySlots|TestFreeSlots|TestManyCommands|TestLoadAnd|TestMetrics' ./haproxy || exit 1; \
 	done
-	@$(MAKE) --no-print-directory test-moves
+	@$(MAKE) --no-print-directory test-moves test-nginx
 
 test-moves: test-deps ## servers up and down twenty times under load, on each HAProxy that test-matrix has fetched: two and a half minutes each
 	@for h in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
 		$$h -v | head -n 1; \
 		TIDEGATE_TEST_HAPROXY=$$h TIDEGATE_TEST_MOVES=$(or $(MOVES),20) go test -count=1 -timeout 15m -v \
 			-run 'TestMoves|TestNoServerIsGiven|TestTheDrainDeadline|TestServersMove|TestServersAreAdded|TestAddressesAre|TestSessionsAre' ./cmd/tidegate ./haproxy || exit 1; \
+	done
+
+# A program is found by its name: the folder of the nginx under test stands first in PATH.
+test-nginx: test-deps ## the include file's tests, and weights through DNS, on nginx 1.26 and 1.30 (from newer Debian suites): five minutes
+	@scripts/versions.sh nginx dist/nginx
+	@for nginx in $$(ls -d $(CURDIR)/dist/nginx/*/nginx 2>/dev/null); do \
+		$$nginx -v; \
+		PATH="$${nginx%/nginx}:$$PATH" go test -count=1 -timeout 15m ./nginxgen/... && \
+		PATH="$${nginx%/nginx}:$$PATH" go test -count=1 -timeout 15m -v -run '$(or $(NGINX),DNS)' ./cmd/tidegate ./tests/e2e || exit 1; \
 	done
 
 e2e: test-deps ## only the end-to-end tests

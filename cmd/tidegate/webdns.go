@@ -73,7 +73,7 @@ func (w *webDNS) silent(now time.Time, names []string) error {
 			last = w.loaded
 		}
 		if age := now.Sub(last); age > dnsSilence {
-			return fmt.Errorf("nginx has not asked %s for the servers of upstream %s for %v, so it keeps those it has: does it run, with a resolver of its own perhaps?",
+			return fmt.Errorf("nginx has not asked %s for the servers of upstream %s for %v, so it keeps those it has: does it run, and has it loaded the include file?",
 				w.answerer.Addr(), name, age.Round(time.Second))
 		}
 	}

@@ -66,7 +66,7 @@ func TestWeightsThroughDNSCostNoReload(t *testing.T) {
 
 // Without tidegate nginx keeps the servers it has, also through a reload; a tidegate that comes back changes nothing until it
 // knows, and everything then.
-func TestWithoutAnswersNginxKeepsItsServers(t *testing.T) {
+func TestDNSGoneNginxKeepsItsServers(t *testing.T) {
 	t.Parallel()
 	d := newDNSRig(t, 3, true)
 	d.apply(d.wish(1, 2, 7))
@@ -107,7 +107,7 @@ func TestWithoutAnswersNginxKeepsItsServers(t *testing.T) {
 }
 
 // An nginx that starts while tidegate does not run has the servers of the file; without them it has none until tidegate is there.
-func TestNginxStartsWithoutTidegate(t *testing.T) {
+func TestDNSGoneWhenNginxStarts(t *testing.T) {
 	t.Parallel()
 	for name, fallback := range map[string]bool{"with fallback": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestManyServersThroughDNS(t *testing.T) {
 }
 
 // That nginx does not ask is told, and nothing is taken for known.
-func TestNginxThatDoesNotAskIsTold(t *testing.T) {
+func TestDNSNotAskedIsTold(t *testing.T) {
 	t.Parallel()
 	d := newDNSRig(t, 2, true)
 	d.apply(d.wish(1, 1))

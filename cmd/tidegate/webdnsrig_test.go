@@ -46,7 +46,7 @@ func needsResolve(t *testing.T) {
 	err := nginxgen.CheckResolve(t.Context(), nginxgen.Options{File: "/none/a", Main: "/none/b"})
 	var old nginxgen.TooOldError
 	if errors.As(err, &old) {
-		t.Skipf("nginx %s is installed, and 1.27.3 is needed (make test-matrix gets a newer one)", old.Version)
+		t.Skipf("nginx %s is installed, and 1.27.3 is needed (make test-nginx gets a newer one)", old.Version)
 	}
 	noError(t, err)
 }
