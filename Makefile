@@ -58,7 +58,7 @@ test-moves: test-deps ## servers up and down twenty times under load, on each HA
 	done
 
 # A program is found by its name: the folder of the nginx under test stands first in PATH.
-test-nginx: test-deps ## the include file's tests, and weights through DNS, on nginx 1.26 and 1.30 (from newer Debian suites): five minutes
+test-nginx: test-deps ## the include file's tests, and weights through DNS, on nginx 1.26 and 1.30 (from newer Debian suites): three minutes
 	@scripts/versions.sh nginx dist/nginx
 	@for nginx in $$(ls -d $(CURDIR)/dist/nginx/*/nginx 2>/dev/null); do \
 		$$nginx -v; \

@@ -2,7 +2,10 @@ package conf
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -14,7 +17,7 @@ func (s *source) nginxDNS(n *rawNginx, out *Nginx) {
 		}
 		return
 	}
-	out.DNS, out.Fallback = "127.0.0.1:5390", true
+	out.DNS, out.Fallback = "127.0.0.1:539", true
 	if n.DNS == nil {
 		return
 	}
@@ -24,8 +27,23 @@ func (s *source) nginxDNS(n *rawNginx, out *Nginx) {
 	}
 	out.DNS = n.DNS.Listen
 	if at, err := netip.ParseAddrPort(n.DNS.Listen); err != nil || at.Port() == 0 || !at.Addr().IsLoopback() || at.Addr().Zone() != "" {
-		s.fail("nginx.dns.listen", n.DNS.Listen, "a loopback address and a port, such as 127.0.0.1:5390 (nginx runs on this machine)")
+		s.fail("nginx.dns.listen", n.DNS.Listen, "a loopback address and a port, such as 127.0.0.1:539 (nginx runs on this machine)")
 	}
+}
+
+var zoneRE = regexp.MustCompile(`^([0-9]{1,8})([kKmM])$`)
+
+// zoneKB is a zone's size in kilobytes; one that is not given, or no size at all, is not to be judged here.
+func zoneKB(zone string) int {
+	g := zoneRE.FindStringSubmatch(zone)
+	if g == nil {
+		return math.MaxInt
+	}
+	n, _ := strconv.Atoi(g[1])
+	if strings.EqualFold(g[2], "m") {
+		n *= 1024
+	}
+	return n
 }
 
 // throughDNS refuses what cannot be told to nginx by SRV records.
@@ -42,6 +60,9 @@ func (s *source) throughDNS(key string, raw *rawApp, n *Nginx) {
 	}
 	if u.Method == "ip_hash" {
 		s.fail(key+".nginx_upstream.method", u.Method, "empty, least_conn or random with `nginx.weights: dns`: the order of the servers, which decides who gets which client, is not fixed there")
+	}
+	if least := max(64, 4*len(raw.Servers)); zoneKB(u.Zone) < least {
+		s.fail(key+".nginx_upstream.zone", u.Zone, "at least %dk for %d servers with `nginx.weights: dns`: nginx keeps the servers there, and says nothing to anyone when they do not fit", least, len(raw.Servers))
 	}
 	for i, srv := range raw.Servers {
 		if strings.HasPrefix(srv.Address, "unix:") {

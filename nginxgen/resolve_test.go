@@ -16,7 +16,7 @@ import (
 // resolving is an upstream whose servers come from DNS.
 func resolving() nginxgen.Upstream {
 	return nginxgen.Upstream{Name: "app", Method: "least_conn", Zone: "256k", Keepalive: 16,
-		Resolve: nginxgen.Resolve{Resolver: "127.0.0.1:5390", Host: "app.tidegate", Service: "http", NoIPv6: true},
+		Resolve: nginxgen.Resolve{Resolver: "127.0.0.1:539", Host: "app.tidegate", Service: "http", NoIPv6: true},
 		Servers: []nginxgen.Server{{Address: "10.0.0.1:80", Weight: 1, Backup: true, Name: "n1"}},
 	}
 }
@@ -36,7 +36,7 @@ func TestServersFromDNSAreRendered(t *testing.T) {
     zone tidegate_app 256k;
     least_conn;
     keepalive 16;
-    resolver 127.0.0.1:5390 valid=1s ipv6=off;
+    resolver 127.0.0.1:539 valid=1s ipv6=off;
     resolver_timeout 5s;
     server app.tidegate service=http resolve;
     server 10.0.0.1:80 weight=1 backup; # n1

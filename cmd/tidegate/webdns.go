@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 )
 
 const (
-	// dnsZone is the zone of an upstream that names none: nginx keeps the servers from DNS there.
-	dnsZone = "256k"
+	// dnsZoneServers is for how many servers an upstream that names no zone gets 256 KB: nginx keeps those from DNS there, and those
+	// of the file once more. 256 KB take between 100 and 150 of both.
+	dnsZoneServers = 64
 	// dnsTop is the highest weight that nginx is told.
 	dnsTop = 64
 	// dnsSilence is how long nginx may not ask before that is a problem; it asks every two seconds, or five after a failure.
@@ -84,7 +86,7 @@ func (w *webDNS) silent(now time.Time, names []string) error {
 func (w *webDNS) model(upstreams []control.WebUpstream) nginxgen.Model {
 	m := nginxgen.Model{Why: "nginx asks tidegate for the servers and their weights through DNS"}
 	for _, u := range upstreams {
-		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: cmp.Or(u.Zone, dnsZone), Keepalive: u.Keepalive,
+		nu := nginxgen.Upstream{Name: u.Name, Method: u.Method, Zone: cmp.Or(u.Zone, dnsZone(len(u.Servers))), Keepalive: u.Keepalive,
 			Resolve: nginxgen.Resolve{Resolver: w.answerer.Addr(), Host: srv.Host(u.Name), Service: srv.Service, NoIPv6: true}}
 		for _, s := range u.Servers {
 			if addr, err := netip.ParseAddrPort(s.Address); err == nil && addr.Addr().Is6() {
@@ -97,6 +99,10 @@ func (w *webDNS) model(upstreams []control.WebUpstream) nginxgen.Model {
 		m.Upstreams = append(m.Upstreams, nu)
 	}
 	return m
+}
+
+func dnsZone(servers int) string {
+	return strconv.Itoa(256*max(1, (servers+dnsZoneServers-1)/dnsZoneServers)) + "k"
 }
 
 func dnsAnswers(upstreams []control.WebUpstream) []srv.Upstream {

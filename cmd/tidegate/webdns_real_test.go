@@ -142,6 +142,18 @@ func TestDNSGoneWhenNginxStarts(t *testing.T) {
 	}
 }
 
+// When nothing that nginx is told of answers, the fallback serves: every server of the configuration.
+func TestDNSFallbackServesWhenNothingElseDoes(t *testing.T) {
+	t.Parallel()
+	d := newDNSRig(t, 3, true)
+	dead, err := d.rig.Port()
+	noError(t, err)
+	d.addrs[0] = "127.0.0.1:" + strconv.Itoa(dead)
+	d.apply(d.wish(1, 0, 0))
+	d.waitTaken(1, 0, 0)
+	d.become(0, 50, 50)
+}
+
 // A backup, by its priority, serves when nothing else does.
 func TestBackupsThroughDNS(t *testing.T) {
 	t.Parallel()
@@ -164,10 +176,11 @@ func TestBackupsThroughDNS(t *testing.T) {
 	d.become(0, 25, 75)
 }
 
-// Forty servers do not fit into 512 bytes: nginx comes by TCP. 200 servers fit into the zone that upstreams get without one.
+// Forty servers do not fit into 512 bytes: nginx comes by TCP. 200 servers fit into the zone that upstreams get without one,
+// beside as many of the fallback.
 func TestManyServersThroughDNS(t *testing.T) {
 	t.Parallel()
-	d := newDNSRig(t, 1, false)
+	d := newDNSRig(t, 1, true)
 	for i := range 199 {
 		d.listen("127.0.1." + strconv.Itoa(i+1) + ":0")
 	}

@@ -36,6 +36,14 @@ func TestWeightsForDNS(t *testing.T) {
 	}
 }
 
+func TestZonesForDNS(t *testing.T) {
+	for servers, want := range map[int]string{0: "256k", 1: "256k", 64: "256k", 65: "512k", 200: "1024k", 1000: "4096k"} {
+		if got := dnsZone(servers); got != want {
+			t.Errorf("%d servers: %s, want %s", servers, got, want)
+		}
+	}
+}
+
 // fakeNginx prints a version and does nothing else.
 func fakeNginx(t *testing.T, version string) string {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,10 +53,12 @@ type Answerer struct {
 func Start(o Options) (*Answerer, error) {
 	addr, err := netip.ParseAddrPort(o.Listen)
 	if err != nil || !addr.Addr().IsLoopback() {
-		return nil, fmt.Errorf("nginx's DNS: the address %q is not allowed: a loopback address and a port, such as 127.0.0.1:5390", o.Listen)
+		return nil, fmt.Errorf("nginx's DNS: the address %q is not allowed: a loopback address and a port, such as 127.0.0.1:539", o.Listen)
 	}
 	s := &Answerer{table: table{services: map[string]*service{}}, conns: map[net.Conn]bool{}}
-	if err := s.listen(addr); err != nil {
+	if err := s.listen(addr); errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("nginx's DNS: %w (a port below 1024 takes root or CAP_NET_BIND_SERVICE)", err)
+	} else if err != nil {
 		return nil, fmt.Errorf("nginx's DNS: %w", err)
 	}
 	s.m = newMeters(o.Metrics)
