@@ -46,6 +46,17 @@ func zoneKB(zone string) int {
 	return n
 }
 
+// dnsServers is how many servers an upstream may have. nginx asks for all addresses at once, for both kinds when there are IPv6
+// addresses, and its socket holds some 270 answers: 250 servers were fine on 1.30, and of 600 some went missing.
+func dnsServers(raw *rawApp) int {
+	for _, srv := range raw.Servers {
+		if at, err := netip.ParseAddrPort(srv.Address); err == nil && at.Addr().Is6() {
+			return 100
+		}
+	}
+	return 200
+}
+
 // throughDNS refuses what cannot be told to nginx by SRV records.
 func (s *source) throughDNS(key string, raw *rawApp, n *Nginx) {
 	if n == nil || n.DNS == "" {
@@ -63,6 +74,9 @@ func (s *source) throughDNS(key string, raw *rawApp, n *Nginx) {
 	}
 	if least := max(64, 4*len(raw.Servers)); zoneKB(u.Zone) < least {
 		s.fail(key+".nginx_upstream.zone", u.Zone, "at least %dk for %d servers with `nginx.weights: dns`: nginx keeps the servers there, and says nothing to anyone when they do not fit", least, len(raw.Servers))
+	}
+	if most := dnsServers(raw); len(raw.Servers) > most {
+		s.fail(key+".servers", strconv.Itoa(len(raw.Servers)), "at most %d servers with `nginx.weights: dns` (200, or 100 when one has an IPv6 address): nginx asks for all addresses at once and loses answers beyond", most)
 	}
 	for i, srv := range raw.Servers {
 		if strings.HasPrefix(srv.Address, "unix:") {

@@ -1,10 +1,32 @@
 package conf
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
+
+func TestServersThroughDNSAreBounded(t *testing.T) {
+	for last, most := range map[string]int{"10.9.9.9:80": 200, "[fd00::1]:80": 100} {
+		for more := range 2 {
+			text := "nginx: {include: /etc/nginx/t.conf, weights: dns}\napps:\n- name: shop\n  strategy: noop\n  nginx_upstream: {name: shop}\n  servers:\n"
+			for i := range most + more - 1 {
+				text += fmt.Sprintf("  - {name: n%d, address: \"10.0.0.1:%d\"}\n", i, 8000+i)
+			}
+			text += fmt.Sprintf("  - {name: last, address: %q}\n", last)
+			file := filepath.Join(t.TempDir(), "tidegate.yaml")
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, err := LoadController(file)
+			if more == 0 && err != nil || more == 1 && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("at most %d servers with `nginx.weights: dns`", most))) {
+				t.Errorf("%d servers, the last %s: %v", most+more, last, err)
+			}
+		}
+	}
+}
 
 func TestNginxWeights(t *testing.T) {
 	for name, c := range map[string]struct {

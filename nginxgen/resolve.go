@@ -27,8 +27,9 @@ type Resolve struct {
 const (
 	// resolveValid is how long an answer holds; nginx then waits for another second.
 	resolveValid = "1s"
-	// resolveTimeout is how long nginx waits for answers, and also how long it waits after a failure until it asks again.
-	resolveTimeout = "5s"
+	// resolveTimeout is how long nginx waits for answers, and also how long it waits after a failure until it asks again. It repeats
+	// a question within six seconds; one that it gives up before that costs it the server.
+	resolveTimeout = "8s"
 )
 
 var (

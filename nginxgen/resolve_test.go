@@ -37,7 +37,7 @@ func TestServersFromDNSAreRendered(t *testing.T) {
     least_conn;
     keepalive 16;
     resolver 127.0.0.1:539 valid=1s ipv6=off;
-    resolver_timeout 5s;
+    resolver_timeout 8s;
     server app.tidegate service=http resolve;
     server 10.0.0.1:80 weight=1 backup; # n1
 }
@@ -45,7 +45,7 @@ func TestServersFromDNSAreRendered(t *testing.T) {
 upstream bare {
     zone tidegate_bare 256k;
     resolver [::1]:53 valid=1s;
-    resolver_timeout 5s;
+    resolver_timeout 8s;
     server app.tidegate service=http resolve;
 }
 `
@@ -60,7 +60,7 @@ upstream bare {
 		t.Fatal(diff)
 	}
 	for _, edit := range [][2]string{
-		{" ipv6=off", " ipv6=on"}, {"valid=1s ipv6", "valid=9s ipv6"}, {"resolver_timeout 5s", "resolver_timeout 6s"},
+		{" ipv6=off", " ipv6=on"}, {"valid=1s ipv6", "valid=9s ipv6"}, {"resolver_timeout 8s", "resolver_timeout 6s"},
 		{" resolve;", " resolve max_fails=0;"}, {"    server app.tidegate service=http resolve;\n", ""},
 	} {
 		if _, err := nginxgen.Parse([]byte(strings.Replace(string(text), edit[0], edit[1], 1))); err == nil {

@@ -23,7 +23,7 @@ const (
 	dnsZoneServers = 64
 	// dnsTop is the highest weight that nginx is told.
 	dnsTop = 64
-	// dnsSilence is how long nginx may not ask before that is a problem; it asks every two seconds, or five after a failure.
+	// dnsSilence is how long nginx may not ask before that is a problem; it asks every two seconds, or eight after a failure.
 	dnsSilence = 20 * time.Second
 )
 

@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/tidegate/tidegate/nginxgen/srv"
 	"github.com/tidegate/tidegate/tests/harness"
@@ -152,6 +157,49 @@ func TestDNSFallbackServesWhenNothingElseDoes(t *testing.T) {
 	d.apply(d.wish(1, 0, 0))
 	d.waitTaken(1, 0, 0)
 	d.become(0, 50, 50)
+}
+
+// One answer of many that gets lost does not cost nginx the server: it asks again before it gives up.
+func TestDNSALostAnswerIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	d := newDNSRig(t, 3, false)
+	d.apply(d.wish(1, 2, 7))
+	d.become(10, 20, 70)
+	d.waitTaken(1, 2, 7)
+	noError(t, d.web.answerer.Close())
+	lose, lost := atomic.Bool{}, make(chan struct{})
+	loser := &dns.Server{Addr: d.dns, Net: "udp", Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		name := q.Question[0].Name
+		hdr := dns.RR_Header{Name: name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET, Ttl: 1}
+		switch {
+		case q.Question[0].Qtype == dns.TypeSRV:
+			for i, weight := range []uint16{1, 2, 7} {
+				port := netip.MustParseAddrPort(d.addrs[i]).Port()
+				m.Answer = append(m.Answer, &dns.SRV{Hdr: hdr, Priority: 1, Weight: weight, Port: port, Target: strconv.Itoa(i) + ".x."})
+			}
+		case name == "2.x." && lose.Swap(false):
+			close(lost)
+			return
+		default:
+			m.Answer = append(m.Answer, &dns.A{Hdr: hdr, A: net.IPv4(127, 0, 0, 1)})
+		}
+		_ = w.WriteMsg(m)
+	})}
+	go func() { _ = loser.ListenAndServe() }()
+	t.Cleanup(func() { _ = loser.Shutdown() })
+	lose.Store(true)
+	select {
+	case <-lost:
+	case <-time.After(60 * time.Second):
+		t.Fatal("nginx does not ask")
+	}
+	for began := time.Now(); time.Since(began) < 12*time.Second; time.Sleep(100 * time.Millisecond) {
+		if got := d.shares(10); got[2] == 0 {
+			t.Fatalf("%v after the loss nginx has lost the server: %v", time.Since(began), got)
+		}
+	}
 }
 
 // A backup, by its priority, serves when nothing else does.

@@ -176,7 +176,7 @@ func TestTheFileThatMakesNginxAsk(t *testing.T) {
     least_conn;
     keepalive 8;
     resolver ADDR valid=1s;
-    resolver_timeout 5s;
+    resolver_timeout 8s;
     server App.tidegate service=http resolve;
     server 10.0.0.1:1 weight=1 backup; # n1
     server [fd00::2]:1 weight=1 backup; # n2
@@ -186,7 +186,7 @@ upstream four {
     zone tidegate_four 1m;
     random;
     resolver ADDR valid=1s ipv6=off;
-    resolver_timeout 5s;
+    resolver_timeout 8s;
     server four.tidegate service=http resolve;
 }
 `, "ADDR", a.Addr())

@@ -25,5 +25,8 @@
 //     answers UDP. An answer over UDP is never longer than the asker allows (512 bytes without EDNS); then TC sends it to TCP.
 //   - It listens on loopback addresses only.
 //
+// An answer that gets lost costs nginx the server, unless it has the time to ask again. All addresses of an upstream are asked for
+// at once, and nginx's socket holds some 270 answers (the kernel's default): that bounds the servers, not this package.
+//
 // Units: weights are 1 to 65,535, nginx takes them as they are (and 0 as 1). The TTL is one second.
 package srv

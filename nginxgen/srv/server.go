@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -22,6 +23,8 @@ const (
 	maxConns = 128
 	// idle is how long a TCP connection may be silent.
 	idle = 30 * time.Second
+	// buffer is what the kernel shall hold of questions, in bytes: some 5,000, as nginx asks for all addresses at once.
+	buffer = 4 << 20
 	// linger is how long names of addresses are still answered while it closes, so that an answer that was given is taken whole.
 	linger = 200 * time.Millisecond
 )
@@ -80,11 +83,23 @@ func (s *Answerer) listen(addr netip.AddrPort) error {
 		}
 		at := s.tcp.Addr().(*net.TCPAddr).AddrPort()
 		if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err == nil {
-			return nil
+			return s.widen()
 		}
 		_ = s.tcp.Close()
 	}
 	return err
+}
+
+// widen makes room for questions that come at once: as much as net.core.rmem_max allows, and beyond with CAP_NET_ADMIN.
+func (s *Answerer) widen() error {
+	if err := s.udp.SetReadBuffer(buffer); err != nil {
+		return errors.Join(err, s.udp.Close(), s.tcp.Close())
+	}
+	raw, err := s.udp.SyscallConn()
+	if err != nil {
+		return errors.Join(err, s.udp.Close(), s.tcp.Close())
+	}
+	return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) })
 }
 
 // Addr is where it answers.

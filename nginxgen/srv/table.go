@@ -17,7 +17,7 @@ const (
 	maxServers = 1000
 	// maxAskers bounds the ports that are remembered for an upstream: one per nginx worker that asks for it, and a few people.
 	maxAskers = 16
-	// quiet is how long an asker is believed to be there: nginx asks every two seconds, or five after a failure.
+	// quiet is how long an asker is believed to be there: nginx asks every two seconds, or eight after a failure.
 	quiet = 15 * time.Second
 	// ttl of all records, in seconds.
 	ttl = 1
