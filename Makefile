@@ -40,8 +40,8 @@ test: test-deps ## unit, race and end-to-end tests against the real programs
 test-short: ## the tests that need no other programs
 	@scripts/test.sh -short ./core/... ./conf/... ./api/... ./control/... ./internal/... ./tests/arch/...
 
-test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4, gunicorn's control socket on a 26.2 (from newer Debian suites), and app servers up and down ten times
-	@scripts/haproxy-versions.sh dist/haproxy
+test-matrix: test-deps ## the filter's tests, with their tables, the runtime API's and 100 reloads among changes, on HAProxy 2.6, 3.0, 3.2 and 3.4, test-nginx, gunicorn's control socket on a 26.2 (all from newer Debian suites), and app servers up and down ten times
+	@scripts/versions.sh haproxy dist/haproxy
 	@TIDEGATE_TEST_HAPROXIES="$$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null | tr '\n' ' ')" \
 		go test -count=1 -timeout 15m -v -run '$(or $(MATRIX),TestWalk|TestHarmless|TestAgentHangs|TestShutdown|TestSampled|TestHeartbeats|TestReload|TestConnectionsGo)' ./conf/haproxy/
 	@for haproxy in haproxy $$(ls -d $(CURDIR)/dist/haproxy/*/haproxy 2>/dev/null); do \
@@ -54,7 +54,7 @@ test-matrix: test-deps ## the filter's tests, with their tables, the runtime API
 	@TIDEGATE_TEST_GUNICORN="$$(ls -d $(CURDIR)/dist/gunicorn 2>/dev/null)" TIDEGATE_TEST_CYCLES=10 \
 		go test -count=1 -timeout 15m -v -run 'TestCountsAndCycles|TestBusyWorkers|TestTargetIs|TestCyclesUnderLoad|TestCeilingChanges' \
 		./agent/gunicorn ./agent/passenger ./agent/phpfpm
-	@$(MAKE) --no-print-directory test-moves
+	@$(MAKE) --no-print-directory test-moves test-nginx
 	@echo "== app servers, ten times up and down"
 	@TIDEGATE_TEST_CYCLES=10 scripts/test.sh -count=1 -timeout 10m -run Cycles ./agent/...
 
@@ -65,8 +65,15 @@ test-moves: test-deps ## servers up and down twenty times under load, on each HA
 			-run 'TestMoves|TestNoServerIsGiven|TestTheDrainDeadline|TestServersMove|TestServersAreAdded|TestAddressesAre|TestSessionsAre' ./cmd/tidegate ./haproxy || exit 1; \
 	done
 
-test-nginx: test-deps ## nginx's traps in full: 100 updates, a third of them bad, among somebody else's reloads, and a kill -9 at every step, with and without root's rights: two minutes
+# A program is found by its name: the folder of the nginx under test stands first in PATH.
+test-nginx: test-deps ## nginx's traps in full (100 updates, a third of them bad, among somebody else's reloads, and a kill -9 at every step, with and without root's rights), then the include file's tests, and weights through DNS, on nginx 1.26 and 1.30 (from newer Debian suites)
 	@TIDEGATE_NGINX_FULL=1 go test -count=1 -timeout 15m -v -run 'TestUpdatesGood|TestKilledAnywhere' ./nginxgen
+	@scripts/versions.sh nginx dist/nginx
+	@for nginx in $$(ls -d $(CURDIR)/dist/nginx/*/nginx 2>/dev/null); do \
+		$$nginx -v; \
+		PATH="$${nginx%/nginx}:$$PATH" go test -count=1 -timeout 15m ./nginxgen/... && \
+		PATH="$${nginx%/nginx}:$$PATH" go test -count=1 -timeout 15m -v -run '$(or $(NGINX),DNS)' ./cmd/tidegate ./tests/e2e || exit 1; \
+	done
 
 e2e: test-deps ## only the end-to-end tests
 	@scripts/test.sh -count=1 -timeout 12m ./tests/...

@@ -33,6 +33,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]fl
 	a.HAProxy = s.onProxies(key, raw, c)
 	if p.Web {
 		a.Upstream = s.upstream(key+".nginx_upstream", raw, seen)
+		s.throughDNS(key, raw, a.Upstream, c.Nginx)
 		if c.Nginx == nil && !s.policyOnly {
 			s.fail(key+".nginx_upstream", raw.Upstream.Name, "nothing, as long as there is no section `nginx` with the include file")
 		}

@@ -62,6 +62,10 @@ type Nginx struct {
 	MaxPerMinute, OldGenerations              int
 	// ReportOnly: a file that somebody else changes is reported and left.
 	ReportOnly bool
+	// DNS is the loopback address where nginx is told servers and weights without a reload; "" writes them into the include file.
+	DNS string
+	// Fallback: the include file then names the servers as backups, for an nginx that starts while tidegate does not run.
+	Fallback bool
 }
 
 // Node is a machine with a node agent.
@@ -244,6 +248,7 @@ func (s *source) nginx(n *rawNginx) *Nginx {
 	if n.PIDFile != "" {
 		out.PIDFile = s.path("nginx.pid_file", n.PIDFile, "")
 	}
+	s.nginxDNS(n, out)
 	return out
 }
 

@@ -51,22 +51,29 @@ func (r *rawHAProxies) UnmarshalYAML(node ast.Node) error {
 }
 
 type rawNginx struct {
-	Include        string   `yaml:"include"`
-	Layout         string   `yaml:"layout"`
-	StreamInclude  string   `yaml:"stream_include"`
-	Config         string   `yaml:"config"`
-	Binary         string   `yaml:"binary"`
-	Prefix         string   `yaml:"prefix"`
-	PIDFile        string   `yaml:"pid_file"`
-	TestCommand    []string `yaml:"test_command"`
-	ReloadCommand  []string `yaml:"reload_command"`
-	MinMembership  string   `yaml:"min_membership"`
-	MinWeights     string   `yaml:"min_weights"`
-	Quiet          string   `yaml:"quiet"`
-	MaxWait        string   `yaml:"max_wait"`
-	MaxPerMinute   *int     `yaml:"max_per_minute"`
-	OldGenerations *int     `yaml:"old_generations"`
-	OnDrift        string   `yaml:"on_drift"`
+	Include        string       `yaml:"include"`
+	Layout         string       `yaml:"layout"`
+	StreamInclude  string       `yaml:"stream_include"`
+	Config         string       `yaml:"config"`
+	Binary         string       `yaml:"binary"`
+	Prefix         string       `yaml:"prefix"`
+	PIDFile        string       `yaml:"pid_file"`
+	TestCommand    []string     `yaml:"test_command"`
+	ReloadCommand  []string     `yaml:"reload_command"`
+	MinMembership  string       `yaml:"min_membership"`
+	MinWeights     string       `yaml:"min_weights"`
+	Quiet          string       `yaml:"quiet"`
+	MaxWait        string       `yaml:"max_wait"`
+	MaxPerMinute   *int         `yaml:"max_per_minute"`
+	OldGenerations *int         `yaml:"old_generations"`
+	OnDrift        string       `yaml:"on_drift"`
+	Weights        string       `yaml:"weights"`
+	DNS            *rawNginxDNS `yaml:"dns"`
+}
+
+type rawNginxDNS struct {
+	Listen   string `yaml:"listen"`
+	Fallback *bool  `yaml:"fallback"`
 }
 
 type rawNode struct {

@@ -113,10 +113,11 @@ type Names interface {
 
 // WebOutcome is what came of an update.
 type WebOutcome struct {
-	// Changed: the file was replaced and verified. Deferred: later. Reloaded: nginx was told to reload.
+	// Changed: the file was replaced and verified, or nginx is told other weights. Deferred: later. Reloaded: nginx was told to
+	// reload.
 	Changed, Deferred, Reloaded bool
-	// Why says it for a person.
-	Why string
+	// Why says it for a person: of the file. Told says what nginx is told besides, without a reload; "" for nothing new.
+	Why, Told string
 	// Reason is the code of the change, Held that of what puts it off. Took is how long the reload took.
 	Reason, Held string
 	Took         time.Duration

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -152,13 +153,17 @@ func (w *webWorker) apply(ctx context.Context) {
 	if !out.Changed && !out.Reloaded {
 		return
 	}
-	e := Entry{Time: now, Kind: "outcome", Detail: "nginx: " + out.Why}
-	ev := api.Event{Time: now, Code: "nginx_reload", Sentence: "nginx: " + out.Why, Step: true}
+	code, why := "nginx_reload", out.Why
+	if !out.Reloaded {
+		code, why = "nginx_weights", cmp.Or(out.Told, out.Why)
+	}
+	e := Entry{Time: now, Kind: "outcome", Detail: "nginx: " + why}
+	ev := api.Event{Time: now, Code: code, Sentence: "nginx: " + why, Step: true}
 	if err != nil {
 		e.Error, ev.Error = err.Error(), err.Error()
 	}
 	l.record(e)
 	l.events.add(ev)
-	l.meters.action("nginx_reload", err)
-	l.log.Info("step", "step", "nginx_reload", "why", out.Why)
+	l.meters.action(code, err)
+	l.log.Info("step", "step", code, "why", why)
 }

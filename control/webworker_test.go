@@ -131,3 +131,23 @@ func TestUpstreamsGetTheRatesOfTheirBackends(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// What nginx is told without a reload is an event of its own; why the file waits is another matter.
+func TestWebWorkerTellsWhatNginxIsTold(t *testing.T) {
+	l := newTestLoop(t, sizedSetup(), nil)
+	web := &fakeWeb{}
+	l.web.want(web, nil)
+	web.set(WebOutcome{Changed: true, Told: "other weights", Deferred: true, Reason: "membership_gain", Held: "quiet", Why: "not still"}, nil)
+	l.web.apply(t.Context())
+	if n, s, _ := l.web.report(); n != 0 || s.Held != "quiet" || s.Why != "not still" || s.LastReload != nil {
+		t.Fatalf("%d reloads, %+v", n, s)
+	}
+	if e := l.events.newest()[0]; e.Code != "nginx_weights" || e.Sentence != "nginx: other weights" {
+		t.Fatalf("%+v", e)
+	}
+	web.set(WebOutcome{Changed: true, Reloaded: true, Told: "other weights", Reason: "membership_gain", Why: "one more server"}, nil)
+	l.web.apply(t.Context())
+	if e := l.events.newest()[0]; e.Code != "nginx_reload" || e.Sentence != "nginx: one more server" {
+		t.Fatalf("%+v", e)
+	}
+}

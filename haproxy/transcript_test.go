@@ -17,7 +17,7 @@ import (
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
-// record writes the transcripts of the HAProxy at hand anew: scripts/haproxy-versions.sh, then for each program
+// record writes the transcripts of the HAProxy at hand anew: scripts/versions.sh haproxy, then for each program
 //
 //	TIDEGATE_TEST_HAPROXY=PROGRAM go test ./haproxy -run TestRecord -record 3.2
 var record = flag.String("record", "", "write the transcripts into testdata/`VERSION`")

@@ -17,9 +17,6 @@ import (
 	"github.com/tidegate/tidegate/tests/harness"
 )
 
-// streamModule is where Debian keeps it.
-const streamModule = "/usr/lib/nginx/modules/ngx_stream_module.so"
-
 // fleet is a site with several upstreams, each behind a port of its own: http ones with a file each, and perhaps one for
 // nginx's stream block.
 type fleet struct {
@@ -61,10 +58,7 @@ func (f *fleet) prepare(main string, names []string) string {
 	if stream.Len() == 0 {
 		return main
 	}
-	if _, err := os.Stat(streamModule); err != nil {
-		f.t.Skip("nginx has no stream module here")
-	}
-	return fmt.Sprintf("load_module %s;\n%s\nstream {\ninclude %s;\n%s}\n", streamModule, main, f.streamFile(names), stream.String())
+	return fmt.Sprintf("%s%s\nstream {\ninclude %s;\n%s}\n", harness.NeedStream(f.t), main, f.streamFile(names), stream.String())
 }
 
 // streamFile is "" without stream upstreams.

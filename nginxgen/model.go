@@ -32,8 +32,10 @@ type Upstream struct {
 	Zone string
 	// Keepalive is the number of idle connections each worker keeps to the servers, 0 (none) to 10000; http alone.
 	Keepalive int
-	// Servers may be empty, or all backups: then one server that is down stands in for those that are missing, as nginx
-	// refuses such a block. Without a backup it answers 502.
+	// Resolve makes nginx ask for the servers by DNS; Servers are then backups, or none.
+	Resolve Resolve
+	// Servers may be empty, or all backups: then, unless they come by DNS, one server that is down stands in for those that are
+	// missing, as nginx refuses such a block. Without a backup it answers 502.
 	Servers []Server
 }
 
@@ -87,7 +89,7 @@ func (m Model) normal() Model {
 	out := Model{Upstreams: make([]Upstream, len(m.Upstreams))}
 	for i, u := range m.Upstreams {
 		u.Servers = slices.Clone(u.Servers)
-		if u.primaries() == 0 {
+		if u.primaries() == 0 && !u.Resolve.on() {
 			u.Servers = slices.Insert(u.Servers, 0, u.standIn())
 		}
 		for j := range u.Servers {
@@ -104,6 +106,7 @@ func (m Model) normal() Model {
 func (m Model) equal(o Model) bool {
 	return slices.EqualFunc(m.Upstreams, o.Upstreams, func(a, b Upstream) bool {
 		return a.Name == b.Name && a.Stream == b.Stream && a.Method == b.Method && a.Zone == b.Zone && a.Keepalive == b.Keepalive &&
+			a.Resolve == b.Resolve &&
 			slices.Equal(a.Servers, b.Servers)
 	})
 }

@@ -93,11 +93,17 @@ func fromTree(t *config.Upstream, stream bool) (Upstream, error) {
 			u.Keepalive = n
 		case "least_conn", "random", "ip_hash", "hash":
 			u.Method = strings.Join(append([]string{name}, words...), " ")
+		case "resolver", "resolver_timeout":
+			u.Resolve.fromDirective(words)
 		default:
 			return u, fmt.Errorf("the directive %s does not belong here", shown(name))
 		}
 	}
 	for _, st := range t.UpstreamServers {
+		if fromDNS(st) {
+			u.Resolve.fromTree(st)
+			continue
+		}
 		s, err := serverFromTree(st)
 		if err != nil {
 			return u, fmt.Errorf("server %s: %w", shown(st.Address), err)

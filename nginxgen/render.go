@@ -88,6 +88,12 @@ func (u Upstream) tree() *config.Upstream {
 	if u.Keepalive > 0 {
 		add("keepalive", strconv.Itoa(u.Keepalive))
 	}
+	for _, d := range u.Resolve.directives() {
+		add(d[0], d[1:]...)
+	}
+	if u.Resolve.on() {
+		t.AddServer(u.Resolve.tree())
+	}
 	for _, s := range u.Servers {
 		t.AddServer(s.tree())
 	}

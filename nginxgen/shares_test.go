@@ -373,6 +373,10 @@ func TestWhatIsRenderedIsWhatNginxTakes(t *testing.T) {
 			if err := os.WriteFile(file, []byte("upstream x { "+body+" }\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			// 1.22 and 1.26 warn of it; 1.30 takes both orders.
+			if name == "keepalive before hash" && !stream && nginxgen.CheckResolve(t.Context(), nginxgen.Options{File: "/none/a", Main: "/none/b"}) == nil {
+				continue
+			}
 			if out, err := test(stream, file); err == nil && out == "" {
 				t.Errorf("stream %v: nginx takes %q, which tidegate refuses or avoids", stream, name)
 			}

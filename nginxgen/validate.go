@@ -67,8 +67,11 @@ func (u Upstream) validate() error {
 	if u.Keepalive < 0 || u.Keepalive > maxKeepalive {
 		return fmt.Errorf("keepalive %d is not allowed: 0 to %d", u.Keepalive, maxKeepalive)
 	}
-	if n := len(u.Servers); n > maxServers || n == maxServers && u.primaries() == 0 {
+	if n := len(u.Servers); n > maxServers || n == maxServers && u.primaries() == 0 && !u.Resolve.on() {
 		return fmt.Errorf("%d servers, at most %d are allowed, one of them no backup", n, maxServers)
+	}
+	if err := u.Resolve.validate(u); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for i, s := range u.Servers {

@@ -1,6 +1,9 @@
 package nginxgen
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	// rawCap is the largest weight that Weights writes unscaled.
@@ -66,6 +69,32 @@ func HashWeights(capacity []float64, full float64) []int {
 	for i, c := range capacity {
 		if c > 0 {
 			out[i] = min(hashCap, max(1, int(math.Round(c/max(full, c)*hashCap))))
+		}
+	}
+	return out
+}
+
+// SteadyWeights turns capacities, ready workers times the speed of their node, into weights for servers that are told one by
+// one: nginx begins anew with a server whose weight changes, so none should change because another server does. They are
+// not divided by what they have in common: with whole speeds they are the capacities, else those times what makes all speeds
+// whole (at most 20), halved together until the largest is at most 64. A positive capacity gets at least 1, one of 0 or less 0.
+func SteadyWeights(capacity, speed []float64) []int {
+	k := 1.0
+	fraction := func(v float64) bool { return math.Abs(v*k-math.Round(v*k)) > 1e-9*k }
+	for k < maxMultiple && slices.ContainsFunc(speed, fraction) {
+		k++
+	}
+	top := 0.0
+	for _, c := range capacity {
+		top = max(top, c*k)
+	}
+	for top > rawCap+0.5 {
+		k, top = k/2, top/2
+	}
+	out := make([]int, len(capacity))
+	for i, c := range capacity {
+		if c > 0 {
+			out[i] = max(1, int(math.Round(c*k)))
 		}
 	}
 	return out

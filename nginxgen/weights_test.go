@@ -2,6 +2,7 @@ package nginxgen
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -133,4 +134,28 @@ func TestAHashWeightDependsOnNoOtherServer(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestSteadyWeights(t *testing.T) {
+	ones := func(n int) []float64 { return slices.Repeat([]float64{1}, n) }
+	for _, c := range []struct {
+		capacity, speed []float64
+		want            []int
+	}{
+		{nil, nil, []int{}},
+		{[]float64{0, 0}, ones(2), []int{0, 0}},
+		{[]float64{2, 4, 0}, ones(3), []int{2, 4, 0}}, // not 1, 2: what a server has in common with others is nobody's business
+		{[]float64{64, 1}, ones(2), []int{64, 1}},
+		{[]float64{65, 1, 64, 33}, ones(4), []int{33, 1, 32, 17}},
+		{[]float64{1024, 16, 1, 0}, ones(4), []int{64, 1, 1, 0}},
+		{[]float64{6, 4, 2}, []float64{1.5, 1, 0.5}, []int{12, 8, 4}},
+		{[]float64{2, 4, 2}, []float64{1.5, 1, 0.5}, []int{4, 8, 4}}, // nothing changes that did not
+		{[]float64{3.3, 1}, []float64{1.1, 1}, []int{33, 10}},
+		{[]float64{1.37, 1}, []float64{1.37, 1}, []int{27, 20}},
+		{[]float64{0.05}, []float64{0.05}, []int{1}},
+	} {
+		if diff := cmp.Diff(c.want, SteadyWeights(c.capacity, c.speed)); diff != "" {
+			t.Errorf("%v: %s", c.capacity, diff)
+		}
+	}
 }

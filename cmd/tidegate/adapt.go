@@ -23,6 +23,7 @@ import (
 	"github.com/tidegate/tidegate/internal/backlog"
 	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/nginxgen"
+	"github.com/tidegate/tidegate/nginxgen/srv"
 	"github.com/tidegate/tidegate/spoa"
 )
 
@@ -288,13 +289,14 @@ type rooms struct {
 	proxies   []proxyRoom
 	nginxConf conf.Nginx
 	web       *nginxgen.Manager
+	answerer  *srv.Answerer
 }
 
 // build does all that can fail first; the rooms change only when everything is there.
 func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, error) {
 	s := control.Setup{File: c.File, Tick: c.Tick, DecisionsOnly: c.DecisionsOnly, Traffic: r.traffic, Nodes: map[string]control.Node{}}
 	next := *r
-	next.proxies, next.web = nil, nil
+	next.proxies, next.web, next.answerer = nil, nil, nil
 	for _, h := range c.HAProxy {
 		room, err := r.proxyRoom(h)
 		if err != nil {
@@ -325,7 +327,11 @@ func (r *rooms) build(ctx context.Context, c *conf.Controller) (control.Setup, e
 			next.web = manager
 		}
 		s.Web = &webAdapter{manager: next.web}
+		if err := r.throughDNS(ctx, c, &next, &s); err != nil {
+			return s, err
+		}
 	}
+	r.endDNS(&next)
 	var addresses []string
 	for _, a := range c.Apps {
 		s.Apps = append(s.Apps, controlApp(a))

@@ -18,7 +18,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check FILE | -c FILE",
 		Short: "Check a configuration of the controller or of a node agent",
 		Long: `Check reads a configuration file of either kind exactly as run, agent and a reload do, and prints every problem with file, line, column,
-key, value and what is allowed. Exit status: 0 when the file is good, 2 when it is not. Nothing is changed and nothing is contacted.
+key, value and what is allowed. Exit status: 0 when the file is good, 2 when it is not. Nothing is changed and nothing is
+contacted; where nginx shall take weights through DNS, its version is looked at.
 
 With --live it also proves the wiring of a controller's file, line by line: HAProxy answers, takes changes, has the backends,
 servers and tidegate's sections; its messages arrive; the node agents answer; nginx accepts its configuration and includes ours.

@@ -73,6 +73,9 @@ func checkLive(ctx context.Context, out io.Writer, c *conf.Controller, o liveOpt
 	for _, n := range c.Nodes {
 		l.node(ctx, n, c)
 	}
+	if c.Nginx != nil && c.Nginx.DNS != "" {
+		l.dns(ctx, c)
+	}
 	if c.Nginx != nil {
 		l.note(nginxgen.Check(ctx, nginxOptions(c.Nginx, slog.New(slog.DiscardHandler), nil)), "nginx accepts its configuration, which includes %s", strings.TrimSpace(c.Nginx.Include+" "+c.Nginx.StreamInclude))
 	}

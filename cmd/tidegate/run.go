@@ -83,6 +83,7 @@ type controller struct {
 	spoaLn  net.Listener
 	apiLn   net.Listener
 	metrics net.Listener
+	rooms   *rooms
 }
 
 func runController(ctx context.Context, file string, log *slog.Logger) error {
@@ -115,6 +116,7 @@ func runController(ctx context.Context, file string, log *slog.Logger) error {
 	start(func() error { c.names.Run(ctx); return nil })
 	start(func() error { return c.loop.Run(ctx) })
 	wg.Wait()
+	c.rooms.endDNS(&rooms{})
 	log.Info("tidegate ends; traffic, weights and workers stay as they are")
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -134,11 +136,12 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 		return nil, err
 	}
 	r := &rooms{log: log, set: set, names: names.New(names.Options{File: filepath.Join(cfg.StateDir, "names.json"), Log: log})}
-	c := &controller{conf: cfg, log: log, names: r.names}
+	c := &controller{conf: cfg, log: log, names: r.names, rooms: r}
 	ok := false
 	defer func() {
 		if !ok {
 			c.closeListeners()
+			r.endDNS(&rooms{})
 		}
 	}()
 	if cfg.SPOA != nil {

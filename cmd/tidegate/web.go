@@ -47,23 +47,31 @@ func (w *webAdapter) Live() (map[string]map[string]int, bool) {
 	}
 	out := map[string]map[string]int{}
 	for _, u := range m.Upstreams {
-		out[u.Name] = map[string]int{}
-		for _, s := range u.Servers {
-			weight := max(1, s.Weight)
-			if s.Down {
-				weight = 0
-			}
-			out[u.Name][s.Name] = weight
+		if fromDNS(u) {
+			return nil, false // what nginx was told last is not in the file
 		}
+		out[u.Name] = fileWeights(u)
 	}
 	return out, true
+}
+
+// fileWeights are the weights of an upstream in the file, by name, 0 for down.
+func fileWeights(u nginxgen.Upstream) map[string]int {
+	out := map[string]int{}
+	for _, s := range u.Servers {
+		out[s.Name] = max(1, s.Weight)
+		if s.Down {
+			out[s.Name] = 0
+		}
+	}
+	return out
 }
 
 // webModel turns wanted upstreams into the model of the include file. live is what nginx has.
 func webModel(upstreams []control.WebUpstream, live nginxgen.Model) nginxgen.Model {
 	m := nginxgen.Model{Why: "weights follow the ready workers of the servers in service"}
 	for _, u := range upstreams {
-		m.Upstreams = append(m.Upstreams, webUpstream(u, liveServers(live, u)))
+		m.Upstreams = append(m.Upstreams, webUpstream(u, liveServers(live, u), false))
 	}
 	return m
 }
@@ -81,9 +89,10 @@ func liveServers(live nginxgen.Model, u control.WebUpstream) map[string]nginxgen
 	return out
 }
 
-func webUpstream(u control.WebUpstream, live map[string]nginxgen.Server) nginxgen.Upstream {
+// webUpstream has a line for each server whose address is known. told: nginx is told them one by one, not by a reload.
+func webUpstream(u control.WebUpstream, live map[string]nginxgen.Server, told bool) nginxgen.Upstream {
 	out := nginxgen.Upstream{Name: u.Name, Stream: u.Stream, Method: u.Method, Zone: u.Zone, Keepalive: u.Keepalive}
-	weights := webWeights(u, live)
+	weights := webWeights(u, live, told)
 	taken := map[string]bool{}
 	for _, s := range u.Servers {
 		taken[s.Address] = true
@@ -114,22 +123,24 @@ func webUpstream(u control.WebUpstream, live map[string]nginxgen.Server) nginxge
 }
 
 // webWeights are the weights of an upstream's servers, at least 1: ready workers times their node's speed. Spares stand apart.
-func webWeights(u control.WebUpstream, live map[string]nginxgen.Server) []int {
-	capacity, full := make([]float64, len(u.Servers)), make([]float64, len(u.Servers))
+func webWeights(u control.WebUpstream, live map[string]nginxgen.Server, told bool) []int {
+	capacity, full, speed := make([]float64, len(u.Servers)), make([]float64, len(u.Servers)), make([]float64, len(u.Servers))
 	most := 0.0
 	for i, s := range u.Servers {
-		speed := s.Speed
-		if speed <= 0 {
-			speed = 1
+		if speed[i] = s.Speed; s.Speed <= 0 {
+			speed[i] = 1
 		}
-		full[i] = float64(max(s.Workers, 1)) * speed
+		full[i] = float64(max(s.Workers, 1)) * speed[i]
 		most = max(most, full[i])
 		if !s.Backup && !s.Down {
-			capacity[i] = float64(s.Weight) * speed
+			capacity[i] = float64(s.Weight) * speed[i]
 		}
 	}
 	hash := strings.HasPrefix(u.Method, "hash ") || u.Method == "ip_hash"
 	weights := nginxgen.Weights(capacity)
+	if told {
+		weights = nginxgen.SteadyWeights(capacity, speed)
+	}
 	if hash {
 		weights = nginxgen.HashWeights(capacity, most)
 		full := nginxgen.HashWeights(full, most)

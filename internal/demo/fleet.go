@@ -60,6 +60,8 @@ type Options struct {
 	HAProxyGlobal, HAProxyDefaults string
 	// Arrivals makes HAProxy tell of each request's arrival.
 	Arrivals bool
+	// NginxDNS tells nginx its weights through DNS, which takes nginx 1.27.3 or later.
+	NginxDNS bool
 	// Log gets one line for each step of the start.
 	Log func(format string, args ...any)
 }
@@ -294,13 +296,21 @@ func (f *Fleet) startController(o Options) error {
 	if f.MetricsAddr, err = f.Rig.Addr(); err != nil {
 		return err
 	}
+	weights := ""
+	if o.NginxDNS {
+		at, err := f.Rig.Addr()
+		if err != nil {
+			return err
+		}
+		weights = fmt.Sprintf(", weights: dns, dns: {listen: %q}", at)
+	}
 	f.Config, err = f.Rig.Write("tidegate.yaml", fmt.Sprintf(`api: unix:%[1]s/api.sock
 metrics: %[7]s
 state_dir: %[8]s
 tick: %[9]s
 spoa: {listen: "unix:%[1]s/spoa.sock"}
 haproxy: %[2]s
-nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s, max_per_minute: 30}
+nginx: {include: %[1]s/conf.d/tidegate.conf, config: %[3]s, prefix: %[1]s, min_membership: 1s, min_weights: 5s, max_per_minute: 30%[10]s}
 nodes:
 %[4]sapps:
   - name: shop
@@ -308,7 +318,7 @@ nodes:
     nginx_upstream: {name: shop}
     warmup: {path: /warm}
 %[5]s    servers:
-%[6]s`, f.Rig.Dir, f.haproxies(o), f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State, o.Tick))
+%[6]s`, f.Rig.Dir, f.haproxies(o), f.Nginx.Conf, nodes.String(), o.AppYAML, servers.String(), f.MetricsAddr, o.State, o.Tick, weights))
 	if err != nil {
 		return err
 	}

@@ -332,19 +332,16 @@ func (c provenSite) apply(t *testing.T, dir string, p *Plan, was map[string]stri
 	}
 }
 
-// loadStream puts Debian's module for stream before a configuration that needs it.
+// loadStream puts nginx's module for stream before a configuration that needs it.
 func loadStream(t *testing.T, dir string) {
 	t.Helper()
-	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
-	if _, err := os.Stat(module); err != nil {
-		t.Skipf("nginx has no stream module: %v", err)
-	}
+	load := harness.NeedStream(t)
 	file := filepath.Join(dir, "nginx.conf")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, append([]byte("load_module "+module+";\n"), text...), 0o644); err != nil {
+	if err := os.WriteFile(file, append([]byte(load), text...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

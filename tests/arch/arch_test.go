@@ -24,6 +24,7 @@ var table = map[string][]string{
 	"core/window":       {},
 	"spoa":              {"core/window", "internal/quiet", "internal/unixsock"},
 	"haproxy":           {"internal/quiet"},
+	"nginxgen/srv":      {},
 	"nginxgen":          {"internal/quiet", "internal/watch"},
 	"agent":             {"agent/adapter", "agent/proc", "internal/quiet", "internal/unixsock"},
 	"agent/adapter":     {"agent/proc"},

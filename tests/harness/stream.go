@@ -26,12 +26,39 @@ func NeedStream(t TB) string {
 	if strings.Contains(built, "--with-stream ") || strings.Contains(built, "--with-stream\n") {
 		return ""
 	}
-	if g := modulesRE.FindStringSubmatch(built); g != nil && strings.Contains(built, "--with-stream=dynamic") {
-		so := filepath.Join(g[1], "ngx_stream_module.so")
-		if _, err := os.Stat(so); err == nil {
-			return "load_module " + so + ";\n"
+	for _, folder := range moduleFolders(path, built) {
+		if line := "load_module " + filepath.Join(folder, "ngx_stream_module.so") + ";\n"; loads(t, path, line) {
+			return line
 		}
 	}
 	t.Skipf("this nginx has no stream module (Debian's package libnginx-mod-stream)")
 	return ""
+}
+
+// moduleFolders are where an nginx may have its modules: beside itself, when it was unpacked into a folder of its own
+// (scripts/versions.sh), and where it was built to look.
+func moduleFolders(path, built string) []string {
+	var out []string
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		out = append(out, filepath.Join(filepath.Dir(real), "../lib/nginx/modules"))
+	}
+	if g := modulesRE.FindStringSubmatch(built); g != nil {
+		out = append(out, g[1])
+	}
+	return out
+}
+
+// loads tells whether nginx takes the module: it refuses those of another version.
+func loads(t TB, path, line string) bool {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tg-")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	defer os.RemoveAll(dir)
+	main := filepath.Join(dir, "main.conf")
+	if err := os.WriteFile(main, []byte(line+"pid "+dir+"/pid;\nerror_log stderr;\nevents { }\n"), 0o600); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return exec.Command(path, "-t", "-e", "stderr", "-c", main).Run() == nil
 }

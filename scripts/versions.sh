@@ -1,25 +1,41 @@
 #!/bin/sh
-# Gets other HAProxys than the installed one from newer Debian suites, for `make test-matrix`: 3.0, 3.2 and 3.4, each with
-# the libraries of its suite, into a folder of its own. Nothing is installed and nothing outside the folder changes.
-# Usage: scripts/haproxy-versions.sh [FOLDER]     (dist/haproxy when not given; FOLDER/3.0/haproxy is the program)
+# Gets other versions of a program than the installed one from newer Debian suites, for `make test-matrix`, each with the
+# libraries of its suite, into a folder of its own. Nothing is installed and nothing outside the folder changes.
+# Usage: scripts/versions.sh haproxy|nginx [FOLDER]     (dist/PROGRAM when not given; FOLDER/VERSION/PROGRAM is the program)
 #
 # The mirror is the one this machine's apt uses. A version that is there and runs is left alone; one that cannot be had is
 # reported and left out. The programs know their folder by its path: after moving it, run this again.
 set -eu
 
-folder=${1:-dist/haproxy}
-versions=${HAPROXY_VERSIONS:-3.0 3.2 3.4}
+program=${1:-}
 
-say() { echo "haproxy-versions: $*"; }
-
-# The suites to look in for each version, the one with its libraries first.
-suites() {
-    case $1 in
-    3.0) echo "trixie trixie-security" ;;
-    3.2) echo "sid" ;;
-    *) echo "sid experimental" ;;
+# The versions of each program, with the suites to look in, the one with its libraries first. A version is the beginning of the
+# package's; its folder has that name.
+table() {
+    case $program in
+    haproxy) cat <<END ;;
+3.0 trixie trixie-security
+3.2 sid
+3.4 sid experimental
+END
+    nginx) cat <<END ;;
+1.26 trixie trixie-security
+1.30 sid
+END
+    *)
+        echo "versions: say which program: scripts/versions.sh haproxy|nginx [FOLDER]" >&2
+        return 2
+        ;;
     esac
 }
+
+table >/dev/null
+folder=${2:-dist/$program}
+versions=${VERSIONS:-$(table | cut -d ' ' -f 1)}
+
+say() { echo "$program: $*"; }
+
+suites() { table | sed -n "s/^$1 //p"; }
 
 # repository LABEL prints where this machine's apt gets Debian (or its security updates) from.
 repository() {
@@ -75,33 +91,39 @@ get() {
         return 1
     fi
     apt apt-get update || return 1
-    package=$(apt apt-cache madison haproxy | awk -F ' *[|] *' -v v="$version." 'index($2, v) == 1 {print $2; exit}')
+    package=$(apt apt-cache madison "$program" | awk -F ' *[|] *' -v v="$version." 'index($2, v) == 1 {print $2; exit}')
     if [ -z "$package" ]; then
-        echo "E: the suites $(suites "$version") have no HAProxy $version"
+        echo "E: the suites $(suites "$version") have no $program $version"
         return 1
     fi
     # With an empty list of installed packages, apt finds every library that is needed.
-    apt apt-get install -y --download-only "haproxy=$package" || return 1
+    wanted="$program=$package"
+    # Debian's nginx has the stream module in a package of its own; it takes none of another version.
+    [ "$program" != nginx ] || wanted="$wanted libnginx-mod-stream=$package"
+    # shellcheck disable=SC2086 # several words
+    apt apt-get install -y --download-only $wanted || return 1
     new=$scratch/$version
     mkdir -p "$new" || return 1
     for deb in "$work"/cache/archives/*.deb; do
         case ${deb##*/} in
-        haproxy_* | lib* | zlib1g_*) dpkg -x "$deb" "$new" || return 1 ;;
+        "$program"_* | lib* | zlib1g_*) dpkg -x "$deb" "$new" || return 1 ;;
         esac
     done
     rm -rf "$new/usr/share" "${base:?}/$version"
     mv "$new" "$base/$version" || return 1
     loader=$(find "$base/$version" -name 'ld-linux*.so.*' | head -n 1)
     [ -n "$loader" ] || return 1
-    program=$base/$version/usr/sbin/haproxy
     # Patched rather than started by its loader: a HAProxy that reloads starts itself again by the name it was started with.
-    "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$(dirname "$loader")" "$program" || return 1
-    ln -sfn usr/sbin/haproxy "$base/$version/haproxy"
+    "$patchelf" --set-interpreter "$loader" --force-rpath --set-rpath "$(dirname "$loader")" "$base/$version/usr/sbin/$program" || return 1
+    ln -sfn "usr/sbin/$program" "$base/$version/$program"
 }
 
-runs() {
-    [ -x "$base/$1/haproxy" ] && "$base/$1/haproxy" -v 2>/dev/null | grep -q "version $1\."
+# has VERSION prints the whole version of the program that is there, such as 3.0.11.
+has() {
+    [ -x "$base/$1/$program" ] && "$base/$1/$program" -v 2>&1 | sed -n '1s,^[^0-9]*[ /]\([0-9][^ ]*\).*,\1,p'
 }
+
+runs() { case $(has "$1") in "$1".*) ;; *) return 1 ;; esac; }
 
 command -v apt-get >/dev/null 2>&1 && command -v dpkg >/dev/null 2>&1 || {
     say "no apt-get and dpkg here: no other versions"
@@ -124,5 +146,5 @@ for version in $versions; do
             continue
         fi
     fi
-    say "$version is $("$base/$version/haproxy" -v | sed -n '1s/^HAProxy version \([^ ]*\).*/\1/p') in $folder/$version/haproxy"
+    say "$version is $(has "$version") in $folder/$version/$program"
 done
