@@ -55,7 +55,7 @@ var table = map[string][]string{
 	"internal/nginxtok": {},
 	"internal/quiet":    {},
 	"internal/unixsock": {},
-	"internal/setup":    {"conf", "conf/haproxy", "haproxy", "internal/nginxtok", "nginxgen"},
+	"internal/setup":    {"conf", "conf/haproxy", "haproxy", "internal/names", "internal/nginxtok", "nginxgen"},
 	"internal/watch":    {},
 	"internal/demo":     {"api", "conf/haproxy", "conf/marks", "nginxgen", "tests/harness"},
 	"cmd/tidegate":      {"*"},
