@@ -24,7 +24,7 @@ var table = map[string][]string{
 	"core/window":       {},
 	"spoa":              {"core/window", "internal/quiet", "internal/unixsock"},
 	"haproxy":           {"internal/quiet"},
-	"nginxgen":          {"internal/quiet", "internal/watch"},
+	"nginxgen":          {"internal/nginxtok", "internal/quiet", "internal/watch"},
 	"agent":             {"agent/adapter", "agent/proc", "internal/quiet", "internal/unixsock"},
 	"agent/adapter":     {"agent/proc"},
 	"agent/filemarks":   {"agent/adapter", "agent/proc"},
