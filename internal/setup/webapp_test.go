@@ -160,37 +160,35 @@ func TestStreamUpstreams(t *testing.T) {
 	if p, err := makeNginx(t, dir, Options{Strategy: busyRatio}); err != nil || !strings.Contains(p.Report, "strategy busy_ratio\n") {
 		t.Errorf("busy_ratio asked for: %v", err)
 	}
-	// With a file of the same name for http; and one that tidegate wrote elsewhere.
+	// One file for http and stream; and, afterwards, one that tidegate wrote at another place.
 	both := stream + "http { upstream shop { server 10.0.0.5:1; server 10.0.0.6:1; }\n server { location / { proxy_pass http://shop; } } }\n"
-	for name, c := range map[string]struct {
-		o    Options
-		want string
+	for _, c := range []struct {
+		main, written string
+		o             Options
+		want          string
 	}{
-		"one file for both": {Options{NginxInclude: include}, include + " cannot be the include file of the http block and of the stream block"},
-		"another file":      {Options{NginxStreamInclude: filepath.Join(dir, "s.conf"), Upstreams: []string{"db"}}, "say --nginx-stream-include " + include},
+		{both, "", Options{NginxInclude: include}, include + " cannot be the include file of the http block and of the stream block"},
+		{strings.Replace(both, "upstream db { "+two+" }", "", 1), fileOf(p, streamName), Options{NginxStreamInclude: filepath.Join(dir, "s.conf"), Upstreams: []string{"db"}}, "say --nginx-stream-include " + include},
 	} {
-		files := map[string]string{"nginx.conf": both}
-		if name == "another file" {
-			files["nginx.conf"] = strings.Replace(both, "upstream db { "+two+" }", "", 1)
-		}
-		for file, text := range files {
-			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+		for file, text := range map[string]string{filepath.Join(dir, "nginx.conf"): c.main, include: c.written} {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if name == "another file" {
-			for _, f := range p.Files {
-				if f.Name == streamName {
-					if err := os.WriteFile(include, []byte(f.Text), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-		}
 		if _, err := makeNginx(t, dir, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v; want %q", name, err, c.want)
+			t.Errorf("%v; want %q", err, c.want)
 		}
 	}
+}
+
+// fileOf is the text of one of a plan's files.
+func fileOf(p *Plan, name string) string {
+	for _, f := range p.Files {
+		if f.Name == name {
+			return f.Text
+		}
+	}
+	return ""
 }
 
 // What the configuration says of an upstream is what the first include says: the running tidegate does not turn it into something else.
@@ -221,11 +219,7 @@ func TestTheConfigurationSaysWhatTheIncludeSays(t *testing.T) {
 	if c.Nodes[0].URL != "http://localhost:9101" || c.Nodes[0].Token != "" {
 		t.Errorf("%+v", c.Nodes[0])
 	}
-	files := map[string]string{}
-	for _, f := range p.Files {
-		files[f.Name] = f.Text
-	}
-	m, err := nginxgen.Parse([]byte(files[upstreamsName]))
+	m, err := nginxgen.Parse([]byte(fileOf(p, upstreamsName)))
 	servers := []nginxgen.Server{
 		{Name: "localhost-8000", Address: "127.0.0.1:8000", Weight: 3, MaxConns: 7, MaxFails: -1, FailTimeout: 2 * time.Minute},
 		{Name: "10.0.0.3-80", Address: "10.0.0.3:80", Weight: 1, Down: true, MaxFails: -1, FailTimeout: 2 * time.Minute},
@@ -234,7 +228,7 @@ func TestTheConfigurationSaysWhatTheIncludeSays(t *testing.T) {
 	if d := cmp.Diff([]nginxgen.Upstream{{Name: "shop", Method: want.Method, Zone: "1m", Keepalive: 4, Servers: servers}}, m.Upstreams); err != nil || d != "" {
 		t.Errorf("%v (-want +got)\n%s", err, d)
 	}
-	if agent := files["agent-localhost.yaml"]; !strings.Contains(agent, `listen: "127.0.0.1:9101"`) || strings.Contains(agent, "token_file") {
+	if agent := fileOf(p, "agent-localhost.yaml"); !strings.Contains(agent, `listen: "127.0.0.1:9101"`) || strings.Contains(agent, "token_file") {
 		t.Errorf("the agent's file:\n%s", agent)
 	}
 }
