@@ -37,6 +37,7 @@ func (s *source) app(key string, raw *rawApp, c *Controller, nodes map[string]fl
 		if c.Nginx == nil && !s.policyOnly {
 			s.fail(key+".nginx_upstream", raw.Upstream.Name, "nothing, as long as there is no section `nginx` with the include file")
 		}
+		s.included(key+".nginx_upstream", a.Upstream, c.Nginx)
 	}
 	s.sizing(key, raw, &a)
 	p.Weight = s.int(key+".weight", raw.Weight, 100, 1, 256)

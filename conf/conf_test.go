@@ -82,7 +82,11 @@ func TestNginxDefaultsAndSettings(t *testing.T) {
 	load := func(nginx string) Nginx {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "tidegate.yaml")
-		text := "nginx: {" + nginx + "}\napps:\n- name: shop\n  strategy: noop\n  nginx_upstream: {name: shop}\n  servers: [{name: s1, address: \"127.0.0.1:1\"}]\n"
+		upstream := "{name: shop}"
+		if strings.HasPrefix(nginx, "stream_include") {
+			upstream = "{name: shop, stream: true}"
+		}
+		text := "nginx: {" + nginx + "}\napps:\n- name: shop\n  strategy: noop\n  nginx_upstream: " + upstream + "\n  servers: [{name: s1, address: \"127.0.0.1:1\"}]\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

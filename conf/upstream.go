@@ -98,6 +98,17 @@ func (s *source) upstream(key string, raw *rawApp, seen map[string]string) *Upst
 	return u
 }
 
+// included refuses an upstream that no include file is named for. Without the section nginx that has been said.
+func (s *source) included(key string, u *Upstream, n *Nginx) {
+	switch {
+	case n == nil || s.policyOnly:
+	case u.Stream && n.StreamInclude == "":
+		s.fail(key+".stream", "true", "nothing, as long as nginx.stream_include does not name the file for nginx's stream block")
+	case !u.Stream && n.Include == "":
+		s.fail(key+".name", u.Name, "nothing in the http block, as long as nginx.include does not name the file for it; `stream: true` is for the stream block")
+	}
+}
+
 // method checks the balancing method, and what it forbids.
 func (s *source) method(key string, r *rawUpstream) string {
 	m := strings.Join(strings.Fields(r.Method), " ")

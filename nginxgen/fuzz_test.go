@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/nginxtok"
 )
 
 func FuzzParse(f *testing.F) {
@@ -68,9 +70,9 @@ func FuzzRender(f *testing.F) {
 		if bytes.Count(body, []byte("{")) != 1 || bytes.Count(body, []byte("}")) != 1 || bytes.ContainsAny(body, "\"'\\\r\x00") {
 			t.Fatalf("braces or quotes that are not ours:\n%s", text)
 		}
-		s, err := scanText(string(text), 1)
-		if err != nil || s.trouble != "" || len(s.upstreams[name]) != 1 {
-			t.Fatalf("the upstream is not there as nginx reads it: %v %+v\n%s", err, s, text)
+		ds, err := nginxtok.Parse(string(text), 1)
+		if err != nil || len(ds) != 1 || ds[0].Name() != "upstream" || ds[0].Arg(1) != name || len(ds[0].Block) != want {
+			t.Fatalf("the upstream is not there as nginx reads it: %v %+v\n%s", err, ds, text)
 		}
 		// A name would be looked up by nginx, and one that is not found stops all of nginx.
 		if !strings.HasPrefix(address, "unix:") {

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/tufanbarisyildirim/gonginx/config"
+	"github.com/tidegate/tidegate/internal/nginxtok"
 )
 
 // Bounds of a user's configuration. nginx itself allows more nesting; no real file needs it.
@@ -19,35 +20,21 @@ const (
 	maxIncludes  = 16
 )
 
-// reader walks a user's configuration, includes in their place. It never writes. It follows includes itself: gonginx
-// would read them unguarded, takes a missing one for nothing, and shares one tree between two places.
+// reader walks a user's configuration by nginx's own rules, includes in their place. It never writes. gonginx refuses some
+// files that nginx takes, so it has no part in this: a reload must not hang on that.
 type reader struct {
-	confDir  string // relative includes are relative to the main file's folder
-	files    int
-	bytes    int
-	stack    []string
-	warnings []string
-	// enter decides whether the directives of a block (the path of names, outermost first) are walked.
+	confDir string // relative includes are relative to the main file's folder
+	files   int
+	bytes   int
+	stack   []string
+	// enter decides whether the directives of a block are walked; path are the names around them, outermost first.
 	enter func(path []string) bool
-	// visit sees every directive that is walked.
-	visit func(at place, path []string, d config.IDirective)
-	// pattern sees every include's absolute pattern.
+	// visit sees every directive that is walked, pattern every include's absolute pattern.
+	visit   func(path []string, d *nginxtok.Directive)
 	pattern func(path []string, pattern string)
 }
 
-// place is where a directive stands.
-type place struct {
-	file string
-	scan scan
-}
-
-func (r *reader) warn(format string, args ...any) {
-	if len(r.warnings) < 200 {
-		r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
-	}
-}
-
-// readTree walks main. An error is about the main file; what is wrong with an included file becomes a warning.
+// readTree walks main. An error is about the main file; of what is wrong with an included file, nginx itself will speak.
 func (r *reader) readTree(main string) error {
 	r.confDir = filepath.Dir(main)
 	return r.file(main, nil)
@@ -63,16 +50,13 @@ func (r *reader) file(path string, in []string) error {
 		return err
 	}
 	r.bytes += len(text)
-	c, s, err := parseText(string(text), parseOptions{maxDepth: maxNesting})
+	ds, err := nginxtok.Parse(string(text), maxNesting)
+	r.stack = append(r.stack, path)
+	r.block(in, ds)
+	r.stack = r.stack[:len(r.stack)-1]
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if s.trouble != "" {
-		r.warn("%s: %s; what follows may be missing here", path, s.trouble)
-	}
-	r.stack = append(r.stack, path)
-	r.block(place{path, s}, in, c.GetDirectives())
-	r.stack = r.stack[:len(r.stack)-1]
 	return nil
 }
 
@@ -95,55 +79,33 @@ func readUserFile(path string, limit int) ([]byte, error) {
 	return text, nil
 }
 
-func (r *reader) block(at place, path []string, ds []config.IDirective) {
-	for _, d := range ds {
-		if inc, ok := d.(*config.Include); ok {
-			r.include(at, path, unquote(inc.IncludePath))
+func (r *reader) block(path []string, ds []nginxtok.Directive) {
+	for i := range ds {
+		d := &ds[i]
+		if d.Name() == "include" && d.Body == 0 {
+			r.include(path, d.Arg(1))
 			continue
 		}
-		r.visit(at, path, d)
-		if b := d.GetBlock(); b != nil {
-			inner := append(path[:len(path):len(path)], d.GetName())
-			if r.enter(inner) {
-				r.block(at, inner, b.GetDirectives())
+		r.visit(path, d)
+		if d.Body > 0 {
+			if inner := append(path[:len(path):len(path)], d.Name()); r.enter(inner) {
+				r.block(inner, d.Block)
 			}
 		}
 	}
 }
 
-func (r *reader) include(at place, path []string, pattern string) {
+func (r *reader) include(path []string, pattern string) {
 	if !filepath.IsAbs(pattern) {
 		pattern = filepath.Join(r.confDir, pattern)
 	}
-	if r.pattern != nil {
-		r.pattern(path, pattern)
-	}
-	matches, err := matchInclude(pattern)
-	if err != nil {
-		r.warn("%s: include %s: %v", at.file, pattern, err)
-		return
-	}
+	r.pattern(path, pattern)
+	matches, _ := matchInclude(pattern)
 	for _, m := range matches {
-		switch {
-		case contains(r.stack, m):
-			r.warn("%s: include %s: the file includes itself", at.file, m)
-		case len(r.stack) >= maxIncludes:
-			r.warn("%s: include %s: includes nest deeper than %d", at.file, m, maxIncludes)
-		default:
-			if err := r.file(m, path); err != nil {
-				r.warn("%s: include: %v", at.file, err)
-			}
+		if !slices.Contains(r.stack, m) && len(r.stack) < maxIncludes {
+			_ = r.file(m, path)
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // matchInclude does what nginx's glob does: a pattern may match nothing, a plain name may not be missing, and a hidden
@@ -168,55 +130,35 @@ func matchInclude(pattern string) ([]string, error) {
 	return out, nil
 }
 
-// mainSettings returns the pid and the (last) error_log of the main context, "" where there is none. It reads by nginx's
-// own rules and without gonginx, which refuses some files that nginx takes: a reload must not hang on that.
+// mainSettings returns the pid and the (last) error_log of the main context, "" where there is none. A mistake after the pid
+// is for nginx to speak of: the nginx that runs has read an earlier text.
 func mainSettings(main string) (pid, errorLog string, err error) {
-	dir := filepath.Dir(main)
-	seen := 0
-	var read func(path string, depth int) error
-	read = func(path string, depth int) error {
-		if seen++; seen > maxUserFiles || depth > maxIncludes {
-			return nil
-		}
-		text, err := readUserFile(path, maxUserFile)
-		if err != nil {
-			return err
-		}
-		s, err := scanText(string(text), maxNesting)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", path, err)
-		}
-		for _, words := range s.main {
+	r := &reader{
+		enter: func([]string) bool { return false },
+		visit: func(_ []string, d *nginxtok.Directive) {
 			switch {
-			case len(words) < 2:
-			case words[0] == "pid":
-				pid = words[1]
-			case words[0] == "error_log":
-				errorLog = words[1]
-			case words[0] == "include":
-				pattern := words[1]
-				if !filepath.IsAbs(pattern) {
-					pattern = filepath.Join(dir, pattern)
-				}
-				// What cannot be read here, nginx itself will speak about.
-				matches, _ := matchInclude(pattern)
-				for _, m := range matches {
-					_ = read(m, depth+1)
-				}
+			case d.Body > 0 || len(d.Words) < 2:
+			case d.Name() == "pid":
+				pid = d.Arg(1)
+			case d.Name() == "error_log":
+				errorLog = d.Arg(1)
 			}
-		}
-		return nil
+		},
+		pattern: func([]string, string) {},
 	}
-	err = read(main, 0)
+	err = r.readTree(main)
+	if bad := (*nginxtok.Error)(nil); pid != "" && errors.As(err, &bad) {
+		err = nil
+	}
 	return pid, errorLog, err
 }
 
-// includes tells whether main includes the file live, which need not exist yet, inside an http block.
+// includes tells whether main includes the file live, which need not exist yet, directly inside the http or stream block.
 func includes(main, live string) (bool, error) {
 	found := false
 	r := &reader{
 		enter: func(path []string) bool { return len(path) == 1 && (path[0] == "http" || path[0] == "stream") },
-		visit: func(place, []string, config.IDirective) {},
+		visit: func([]string, *nginxtok.Directive) {},
 		pattern: func(path []string, pattern string) {
 			ok, err := filepath.Match(pattern, live)
 			found = found || (err == nil && ok && len(path) == 1)

@@ -26,106 +26,40 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func TestReadUpstreams(t *testing.T) {
+func TestIncludes(t *testing.T) {
 	dir := write(t, map[string]string{
-		"nginx.conf": `user www-data;
-events { }
-http {
-    # upstream commented { server 127.0.0.1:1; }
-    include sites/*;
-    upstream "quoted" {
-        server 10.0.0.9:80;
-    }
-    include missing.conf;
-}
-stream { upstream tcp { server 10.0.0.1:5432; } }
-`,
-		"sites/a.conf": `
-
-upstream app {
-    zone app 64k;
-    least_conn;
-    server 10.0.0.1:8000 weight=3 max_fails=2 fail_timeout=5s;
-    server unix:/run/app.sock backup;
-    server web.example:80 down;
-    keepalive 32;
-    keepalive_timeout 60s;
-}
-map $uri $x { "~^/a{1}b;$" "}"; default 1; }
-upstream App2 { server 10.0.0.1; hash $uri consistent; }
-server {
-    listen 80;
-    location ~ ^/(.*)\;$ { return 404; }
-    location / { proxy_pass http://app; if ($x) { proxy_pass http://app/x; } }
-    location /u { uwsgi_pass app2; }
-}
-`,
-		"sites/.hidden.conf": "upstream hidden { server 10.0.0.1:1; }",
-		"sites/b.conf":       "include sites/b.conf;\nupstream app { server 10.0.0.2:1; }\n",
+		"nginx.conf": "include mods/*;\nhttp {\n\tinclude loop.conf; include \"sites/*.conf\"; include missing.conf;\n\tserver { location ~ ^/a}b$ { include inner/*; } }\n}\nstream { include tcp.conf; }\n",
+		"loop.conf":  "include loop.conf; include deep/up.conf;\n", "mods/x": "", "sites/bad.conf": "}",
 	})
-	got, warnings, err := ReadUpstreams(filepath.Join(dir, "nginx.conf"))
-	if err != nil {
+	for file, want := range map[string]bool{"sites/up.conf": true, "deep/up.conf": true, "tcp.conf": true, "mods/up.conf": false, "inner/up.conf": false, "sites/up": false} {
+		if got, err := includes(filepath.Join(dir, "nginx.conf"), filepath.Join(dir, file)); got != want || err != nil {
+			t.Errorf("%s: %v %v", file, got, err)
+		}
+	}
+}
+
+func TestReadingRefusesHarm(t *testing.T) {
+	for name, c := range map[string]struct{ text, says string }{
+		"a deep nest":             {strings.Repeat("a{", 1_000_000), "nest deeper than 64"},
+		"a nest behind a quote":   {`a "x\\" ` + strings.Repeat("a{", 90_000), "nest deeper than 64"},
+		"a block that stays open": {"http { upstream a {", "unexpected end of file"},
+		"a stray brace":           {"http { } }", `unexpected "}"`},
+		"a bare include":          {"include;", ""},
+	} {
+		main := filepath.Join(write(t, map[string]string{"nginx.conf": c.text}), "nginx.conf")
+		if _, err := includes(main, "/x"); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v; want %q", name, err, c.says)
+		}
+	}
+	dir := write(t, map[string]string{"nginx.conf": "include pipe;\npid /p;\n"})
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a, b := filepath.Join(dir, "sites/a.conf"), filepath.Join(dir, "sites/b.conf")
-	users := []string{a + ": proxy_pass http://app", a + ": proxy_pass http://app/x"}
-	want := []Found{
-		{Name: "app", File: a, Line: 3, Method: "least_conn", Zone: "app 64k", Keepalive: 32, Servers: []FoundServer{
-			{Address: "10.0.0.1:8000", Weight: 3, Params: []string{"fail_timeout=5s", "max_fails=2"}},
-			{Address: "unix:/run/app.sock", Weight: 1, Backup: true},
-			{Address: "web.example:80", Weight: 1, Down: true},
-		}, Other: []string{"keepalive_timeout 60s"}, Users: users},
-		{Name: "App2", File: a, Line: 13, Method: "hash $uri consistent", Servers: []FoundServer{{Address: "10.0.0.1", Weight: 1}},
-			Users: []string{a + ": uwsgi_pass app2"}},
-		{Name: "app", File: b, Line: 2, Servers: []FoundServer{{Address: "10.0.0.2:1", Weight: 1}}, Users: users},
-		{Name: "quoted", File: filepath.Join(dir, "nginx.conf"), Line: 6, Servers: []FoundServer{{Address: "10.0.0.9:80", Weight: 1}}},
+	if pid, _, err := mainSettings(filepath.Join(dir, "nginx.conf")); err != nil || pid != "/p" {
+		t.Errorf("an included pipe: %q %v", pid, err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	all := strings.Join(warnings, "\n")
-	for _, w := range []string{`server "web.example:80" is not an ip:port`, `"keepalive_timeout 60s" has no counterpart`, `server "10.0.0.1" is not`,
-		"includes itself", "missing.conf: there is no such file", `upstream "app": the name is already in ` + a} {
-		if !strings.Contains(all, w) {
-			t.Errorf("no warning with %q in:\n%s", w, all)
-		}
-	}
-}
-
-func TestReadUpstreamsRefusesHarm(t *testing.T) {
-	fifo := func(t *testing.T, dir string) {
-		if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, c := range map[string]struct {
-		text, says string
-		more       func(*testing.T, string)
-	}{
-		"a deep nest":             {text: strings.Repeat("a{", 1_000_000), says: "opening braces"},
-		"a nest too deep":         {text: strings.Repeat("a {\n", 100) + strings.Repeat("}", 100), says: "nest deeper than 64 on line 65"},
-		"a nest behind a quote":   {text: `a "x\\" ` + strings.Repeat("a{", 90_000), says: "nest deeper than 64"},
-		"a NUL":                   {text: "events { }\n# \x00\n", says: "NUL byte on line 2"},
-		"a block that stays open": {text: "http { upstream a {", says: "unexpected eof"},
-		"include a pipe":          {text: "http { include pipe; }", says: "not a regular file", more: fifo},
-		"a stray brace":           {text: "http { } } http { upstream a { server 10.0.0.1:1; } }", says: "closing brace without a block on line 1"},
-		"a bare include":          {text: "include;", says: "include directive"},
-		"an upstream no name":     {text: "http { upstream { server 10.0.0.1:1; } }", says: "name"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := write(t, map[string]string{"nginx.conf": c.text})
-			if c.more != nil {
-				c.more(t, dir)
-			}
-			_, warnings, err := ReadUpstreams(filepath.Join(dir, "nginx.conf"))
-			said := strings.Join(warnings, "\n")
-			if err != nil {
-				said += err.Error()
-			}
-			if !strings.Contains(said, c.says) {
-				t.Fatalf("want %q, got: %s", c.says, said)
-			}
-		})
+	if _, _, err := mainSettings(filepath.Join(dir, "pipe")); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }
 
@@ -138,6 +72,15 @@ func TestMainSettings(t *testing.T) {
 	pid, log, err := mainSettings(filepath.Join(dir, "nginx.conf"))
 	if err != nil || pid != "/run/x.pid" || log != "logs/e rr" {
 		t.Fatalf("pid %q, error_log %q, %v", pid, log, err)
+	}
+}
+
+func TestMainSettingsOfABrokenFile(t *testing.T) {
+	for text, want := range map[string]string{"pid /a;\nhttp { server { }\n": "/a", "pid /a; http { } }\npid /b;": "/a", "http { } }\npid /b;": "", "pid /a": ""} {
+		dir := write(t, map[string]string{"nginx.conf": text})
+		if pid, _, err := mainSettings(filepath.Join(dir, "nginx.conf")); pid != want || (err == nil) != (want != "") {
+			t.Errorf("%q: pid %q, %v", text, pid, err)
+		}
 	}
 }
 

@@ -24,8 +24,8 @@ with a second -f, the lines to add to each backend, the nginx include, a first c
 the commands to put it all into force and to take it out again.
 
 With both, a backend and an upstream of the same servers are one app. With nginx alone, an upstream is an app of its own when
-it has two servers or more, all of them ip:port, when something passes requests to it, and when what it says can be said in
-tidegate's configuration too.
+it has two servers or more with a port, when something passes requests to it, and when what it says can be said in
+tidegate's configuration too. Upstreams of the stream block are taken with the strategy noop.
 Of nginx's files the lines to change are printed, the old and the new ones. The files are read by nginx's own rules, by gonginx
 and, where nginx is installed, by "nginx -T"; where they disagree, nothing is proposed.
 
@@ -45,6 +45,7 @@ The files that are read are never changed, and no file is overwritten: exit stat
 	f.BoolVar(&o.RequestIDs, "request-ids", false, "give each request an id that HAProxy's log-format can show as %[var(txn.tidegate_id)]; costs HAProxy an eighth more of the filter's work")
 	f.StringVar(&o.HAProxyDir, "haproxy-dir", "", "`DIR` where HAProxy will find its two files (default /etc/haproxy)")
 	f.StringVar(&o.NginxInclude, "nginx-include", "", "where nginx will find the include `FILE` (default a folder whose files your http block includes already)")
+	f.StringVar(&o.NginxStreamInclude, "nginx-stream-include", "", "the same `FILE` for upstreams of your stream block")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.Variant == "" && o.HAProxy != "" {
 			v, err := askVariant(cmd.Context())

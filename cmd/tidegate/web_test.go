@@ -190,7 +190,7 @@ func genConfig(t *rapid.T) string {
 		return rapid.SampledFrom(good).Draw(t, what)
 	}
 	var b strings.Builder
-	b.WriteString("nginx: {include: /etc/nginx/t.conf}\nnodes: [{name: n1, url: 'http://h:1', speed: 1.5}]\napps:\n")
+	b.WriteString("nginx: {include: /etc/nginx/t.conf, stream_include: /etc/nginx/s.conf}\nnodes: [{name: n1, url: 'http://h:1', speed: 1.5}]\napps:\n")
 	for i := range rapid.IntRange(1, 2).Draw(t, "apps") {
 		fmt.Fprintf(&b, "- name: a%d\n  strategy: noop\n  nginx_upstream: {name: %s%s%s%s}\n  servers:\n", i,
 			one("name", []string{"app", "Stream", "a.b-c_d", "9x"}, "APP", "a:b", "-a"),
@@ -213,7 +213,7 @@ func genConfig(t *rapid.T) string {
 // TestConfigurationOfAnUpstreamReachesTheFile: every key of nginx_upstream, and of a server, is seen in what is written.
 func TestConfigurationOfAnUpstreamReachesTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tidegate.yaml")
-	text := `nginx: {include: /etc/nginx/t.conf}
+	text := `nginx: {include: /etc/nginx/t.conf, stream_include: /etc/nginx/s.conf}
 nodes: [{name: n1, url: "http://h:1", speed: 2}, {name: n2, url: "http://h:1"}]
 apps:
 - name: web

@@ -50,7 +50,8 @@ type parser struct {
 	left int
 }
 
-// Parse reads a whole file. Blocks may nest maxDepth deep. Every error is an *Error.
+// Parse reads a whole file. Blocks may nest maxDepth deep. Every error is an *Error; beside it are the directives of the top
+// level that ended before it.
 func Parse(text string, maxDepth int) ([]Directive, error) {
 	return parse(text, maxDepth, maxDirectives)
 }
@@ -69,21 +70,21 @@ func (p *parser) block(depth int) ([]Directive, error) {
 		words, how, err := p.words()
 		switch {
 		case err != nil:
-			return nil, err
+			return out, err
 		case how == endOfText && depth > 0:
 			return nil, p.err(`unexpected end of file, expecting "}"`)
 		case how == endOfText, how == closeBrace && depth > 0:
 			return out, nil
 		case how == closeBrace:
-			return nil, p.err(`unexpected "}"`)
+			return out, p.err(`unexpected "}"`)
 		}
 		if p.left--; p.left < 0 {
-			return nil, p.err("too many directives for one file")
+			return out, p.err("too many directives for one file")
 		}
 		d.Words = words
 		if how == openBrace {
 			if err := p.body(&d, depth+1); err != nil {
-				return nil, err
+				return out, err
 			}
 		}
 		d.To, d.Last = p.at, p.line

@@ -161,7 +161,7 @@ func (b *backend) chooseServers() {
 			continue
 		}
 		seen[addr] = c.Name
-		b.servers = append(b.servers, server{ConfigServer: c, Address: addr})
+		b.servers = append(b.servers, server{ConfigServer: c, Address: addr, at: addr})
 	}
 	for i := range b.servers {
 		if !b.servers[i].Disabled {

@@ -24,8 +24,10 @@
 //   - No file is ever overwritten.
 //   - An upstream is only taken when tidegate would send its requests to the servers that get them now: a backend and an
 //     upstream of one name may well be HAProxy's servers and HAProxy itself.
-//   - An upstream is only taken when all that its block says can be said in tidegate's configuration, but for max_fails,
-//     fail_timeout and the times of kept connections, which the report names.
+//   - An upstream is only taken when all that its block says can be said in tidegate's configuration, but for the times of
+//     kept connections, which the report names.
+//   - A name in an upstream stays a name in tidegate's configuration; the first include file has the address that it stands
+//     for, by the rule of the running tidegate (internal/names).
 //   - What cannot be known from the files (the warm-up's path, the workers of a node) is a comment or a careful default.
 //
 // # HAProxy's chroot

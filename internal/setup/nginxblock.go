@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidegate/tidegate/haproxy"
 	"github.com/tidegate/tidegate/internal/nginxtok"
@@ -19,8 +20,8 @@ type upstream struct {
 	Line, last, from, to int
 	// context is "http" or "stream".
 	context string
-	// Method is least_conn, ip_hash, random..., hash... or least_time..., Zone the rest of the zone line, Keepalive the
-	// connections kept.
+	// Method is least_conn, ip_hash, random..., hash... or least_time... in the words of tidegate.yaml, as far as it has any;
+	// Zone is the rest of the zone line, Keepalive the connections kept.
 	Method, Zone string
 	Keepalive    int
 	Servers      []webServer
@@ -30,8 +31,6 @@ type upstream struct {
 	traps []problem
 	// users are the *_pass directives that pass requests to it.
 	users []pass
-	// addrs are the distinct addresses of its servers in tidegate's notation, without names and sockets.
-	addrs []string
 	// own tells that the block stands in tidegate's own file. app is what it was taken for.
 	own bool
 	app *backend
@@ -45,9 +44,17 @@ type webServer struct {
 	Address      string
 	Weight       int
 	Down, Backup bool
+	// MaxConns is 0 for no bound; maxFails and failTimeout are nginx's defaults where the line has none.
+	MaxConns, maxFails int
+	failTimeout        time.Duration
 	// Params are the other parameters, in their order.
 	Params []string
+	// written is the address in tidegate's notation, at the same with an IP address, "" for both when unknown says why it has none.
+	written, at, unknown string
 }
+
+// spare tells that tidegate would neither steer nor count it.
+func (v webServer) spare() bool { return v.Backup || v.Down }
 
 func (u *upstream) place() string { return at(u.File, u.Line) }
 
@@ -82,7 +89,7 @@ func (u *upstream) member(file string, d *nginxtok.Directive) {
 		if u.Keepalive > 0 {
 			u.trap(place, "the method stands after keepalive, so nginx only warns and keeps no connection; in tidegate's file it stands before")
 		}
-		u.Method = line
+		u.Method = methodOf(d)
 		return
 	case "keepalive":
 		if len(words) == 2 && err == nil && n >= 0 {
@@ -101,7 +108,7 @@ func (u *upstream) trap(place, format string, args ...any) {
 }
 
 func (u *upstream) server(words []string, place string) webServer {
-	s := webServer{Weight: 1}
+	s := webServer{Weight: 1, maxFails: defaultMaxFails, failTimeout: defaultFailTimeout}
 	for i, w := range words[1:] {
 		weight, isWeight := strings.CutPrefix(w, "weight=")
 		n, err := strconv.Atoi(weight)
@@ -114,6 +121,7 @@ func (u *upstream) server(words []string, place string) webServer {
 			s.Down = true
 		case w == "backup":
 			s.Backup = true
+		case s.setting(w):
 		default:
 			s.Params = append(s.Params, w)
 		}
@@ -153,14 +161,13 @@ func (r *nginxReader) link() {
 			w.bad = fmt.Sprintf("the name stands at %s too, and nginx refuses a name twice", u.place())
 		}
 		names[key], places[place] = u, u
-		u.addrs = u.addresses()
 	}
 }
 
 func usersKey(stream bool, name string) string { return strconv.FormatBool(stream) + " " + name }
 
-// inHTTP tells whether the line stands directly in the http block.
-func (i includeLine) inHTTP() bool { return len(i.path) == 1 && i.path[0] == "http" }
+// within tells whether the line stands directly in the block.
+func (i includeLine) within(block string) bool { return len(i.path) == 1 && i.path[0] == block }
 
 // straight are the *_pass directives that go to an address past every upstream, the first for each address.
 func (r *nginxReader) straight() map[string]pass {

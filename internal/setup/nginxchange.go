@@ -207,8 +207,10 @@ func (s *site) changes() []change {
 			add(u.real, s.conf.texts[u.File], splice{u.from, u.to, "", "your own block `upstream " + shown(u.Name) + "`, because nginx refuses the name twice", true})
 		}
 	}
-	if h := s.conf.http; len(texts)+len(s.taken()) > 0 && s.nginx.needLine && h != nil {
-		add(followed(h.file), s.conf.texts[h.file], splice{h.body, h.body, "\n    include " + s.nginx.include + "; # tidegate\n", "tidegate's file, read in the http block", false})
+	for _, inc := range s.includes() {
+		if h := s.conf.braces[inc.Block]; inc.NeedLine && h != nil {
+			add(followed(h.file), s.conf.texts[h.file], splice{h.body, h.body, "\n    include " + inc.To + "; # tidegate\n", "tidegate's file, read in the " + inc.Block + " block", false})
+		}
 	}
 	var out []change
 	for _, f := range files {

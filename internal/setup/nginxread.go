@@ -37,8 +37,7 @@ type nginxReader struct {
 	upstreams []*upstream
 	current   *upstream // whose block is being read
 	includes  []includeLine
-	http      *bracePlace
-	other     bool // there is a stream or mail block
+	braces    map[string]*bracePlace // of the first http, stream and mail block
 	passes    []pass
 	// named are the words that a variable may take; they count where a *_pass has a variable.
 	named    map[string]bool
@@ -76,11 +75,11 @@ func readNginxTree(main string) (*nginxReader, error) {
 	if fi.IsDir() {
 		return nil, fmt.Errorf("%s is a folder; name nginx's main file, such as %s", main, filepath.Join(main, "nginx.conf"))
 	}
-	r := &nginxReader{main: main, texts: map[string]string{}, blocks: map[string][]nginxtok.Directive{}, named: map[string]bool{}}
+	r := &nginxReader{main: main, texts: map[string]string{}, blocks: map[string][]nginxtok.Directive{}, named: map[string]bool{}, braces: map[string]*bracePlace{}}
 	if err := r.file(main, nil); err != nil {
 		return nil, err
 	}
-	if r.http == nil && !r.other {
+	if len(r.braces) == 0 {
 		return nil, fmt.Errorf("%s has no http block, so it is not nginx's main file; name the one that has it, such as /etc/nginx/nginx.conf", main)
 	}
 	return r, nil
@@ -170,10 +169,10 @@ func (r *nginxReader) walk(file string, path []string, ds []nginxtok.Directive) 
 				return err
 			}
 			continue
-		case len(path) == 0 && name == "http" && d.Body > 0 && r.http == nil:
-			r.http = &bracePlace{file, d.BodyLine, d.Body}
-		case len(path) == 0 && (name == "stream" || name == "mail") && d.Body > 0:
-			r.other = true
+		case len(path) == 0 && (name == "http" || name == "stream" || name == "mail") && d.Body > 0:
+			if r.braces[name] == nil {
+				r.braces[name] = &bracePlace{file, d.BodyLine, d.Body}
+			}
 		case len(path) > 0 && strings.HasSuffix(name, "_pass") && d.Body == 0:
 			r.pass(file, d, !inHTTP)
 		}

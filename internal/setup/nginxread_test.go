@@ -1,6 +1,9 @@
 package setup
 
 import (
+	"context"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,12 +36,28 @@ func writeSite(t *testing.T, files map[string]string) string {
 func makeNginx(t *testing.T, dir string, o Options) (*Plan, error) {
 	t.Helper()
 	o.Nginx, o.Out = filepath.Join(dir, "nginx.conf"), filepath.Join(t.TempDir(), "out")
-	o.Token, o.Middleware = strings.Repeat("t", 32), "# python\n"
+	o.Token, o.Middleware, o.Lookup = strings.Repeat("t", 32), "# python\n", lookup
 	return Make(t.Context(), o)
+}
+
+// lookup stands in for DNS.
+func lookup(_ context.Context, host string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, ip := range map[string][]string{
+		"localhost": {"127.0.0.1", "::1", "127.0.0.1"}, "one.example.com": {"10.0.0.9"}, "four.example.com": {"10.0.0.4"}, "alias.example.com": {"10.0.0.9"}, "mail.example.com": {"fd00::25"},
+		"app.example.com": {"10.1.0.2", "10.1.0.1"}, "six.example.com": {"fd00::1", "fd00::2"}, "zero.example.com": {"0.0.0.0"},
+	}[host] {
+		out = append(out, netip.MustParseAddr(ip))
+	}
+	if out == nil {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return out, nil
 }
 
 const (
 	two  = "server 10.0.0.1:8000; server 10.0.0.2:8000;"
+	five = "server 10.0.0.5:1; server 10.0.0.6:1;"
 	used = " server { location / { proxy_pass http://shop; } }"
 )
 
@@ -146,7 +165,6 @@ func TestWrongInputsAreOneSentence(t *testing.T) {
 		"empty":                    {map[string]string{"nginx.conf": ""}, nil, "has no http block"},
 		"no upstreams":             {map[string]string{"nginx.conf": "http { include a.conf; }", "a.conf": ""}, nil, "nginx.conf with 1 file that it includes: no upstream block, so there is nothing to take over"},
 		"none to take":             {map[string]string{"nginx.conf": "http { upstream a { server 10.0.0.1; } upstream b { server b; } }"}, nil, `can be taken: a (it has only one server, so there is nothing to choose between); b (its server "b" is a name`},
-		"stream alone":             {map[string]string{"nginx.conf": "stream { upstream a { " + two + " } server { proxy_pass a; } }"}, nil, "a (it is one of stream"},
 		"a folder":                 {map[string]string{"nginx.conf/x": ""}, nil, "is a folder; name nginx's main file, such as "},
 		"missing":                  {nil, nil, "no such file"},
 		"a pipe":                   {nil, func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "nginx.conf"), 0o600) }, "is not a regular file"},
@@ -264,9 +282,13 @@ func TestPlaceForTheInclude(t *testing.T) {
 		"given and not included":   {[]includeLine{{http, "/e/conf.d/*.conf"}}, "/e/x.conf", nginxFile{include: "/e/x.conf", needLine: true}},
 		"given, the line is there": {[]includeLine{{http, "/e/x.conf"}}, "/e/x.conf", nginxFile{include: "/e/x.conf"}},
 	} {
-		if got := placeInclude(Options{Nginx: "/e/nginx.conf", NginxInclude: c.given}, c.includes, isDir); got != c.want {
+		if got := placeInclude("http", c.given, "/e/tidegate-upstreams.conf", c.includes, isDir); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+	}
+	stream := []includeLine{{http, "/e/conf.d/*.conf"}, {[]string{"stream"}, "/e/all/*"}}
+	if got := placeInclude("stream", "", "/e/tidegate-stream.conf", stream, isDir); got != (nginxFile{include: "/e/all/tidegate-stream.conf"}) {
+		t.Errorf("for stream: %+v", got)
 	}
 }
 
@@ -306,7 +328,7 @@ func FuzzNginxFile(f *testing.F) {
 		if err := os.WriteFile(main, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		o := Options{Nginx: main, Out: filepath.Join(dir, "out"), Token: strings.Repeat("t", 32)}
+		o := Options{Nginx: main, Out: filepath.Join(dir, "out"), Token: strings.Repeat("t", 32), Lookup: lookup}
 		p, err := Make(t.Context(), o)
 		if err != nil {
 			return

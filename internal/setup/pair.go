@@ -2,18 +2,16 @@ package setup
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate/nginxgen"
 )
 
-// nginxFile is what matters of the main nginx.conf besides its upstreams.
+// nginxFile is where a generated file goes, one for the http block and one for the stream block.
 type nginxFile struct {
-	// include is where the generated file goes; needLine is false when a pattern of the http block matches it already.
+	// include is its path; needLine is false when a pattern of the block matches it already.
 	include  string
 	needLine bool
 }
@@ -21,62 +19,66 @@ type nginxFile struct {
 // upstreamName tells whether a name is what nginx's include and tidegate's configuration both allow.
 func upstreamName(name string) bool { return nameRE.MatchString(name) && !strings.Contains(name, ":") }
 
-// readNginx notes the upstreams and finds the place for the include file.
+// readNginx notes the upstreams and finds the places for the include files.
 func (s *site) readNginx(r *nginxReader, isDir func(string) bool) {
 	s.conf = r
-	s.nginx = placeInclude(s.o, r.includes, isDir)
+	s.nginx = map[string]nginxFile{
+		"http":   placeInclude("http", s.o.NginxInclude, filepath.Join(filepath.Dir(s.o.Nginx), upstreamsName), r.includes, isDir),
+		"stream": placeInclude("stream", s.o.NginxStreamInclude, filepath.Join(filepath.Dir(s.o.Nginx), streamName), r.includes, isDir),
+	}
 	s.upstreams = r.upstreams
 	s.problems = append(s.problems, r.problems...)
 	for _, u := range s.upstreams {
-		u.own = sameFile(u.real, s.nginx.include)
+		u.own = sameFile(u.real, s.nginx[u.context].include)
 		if !u.own && u.bad == "" && nginxgen.Written(r.texts[u.File]) {
-			u.bad = "tidegate wrote it, and its include file is to be another one now; say --nginx-include " + u.real
+			u.bad = "tidegate wrote it, and its include file is to be another one now; say " + map[bool]string{false: "--nginx-include ", true: "--nginx-stream-include "}[u.Stream()] + u.real
 		}
 		s.problems = append(s.problems, u.traps...)
 	}
 }
 
-// placeInclude chooses the least work: a folder of which nginx reads all files anyway, in the http block and nowhere else.
-func placeInclude(o Options, includes []includeLine, isDir func(string) bool) nginxFile {
-	// read counts the includes that match a file, in the http block and elsewhere.
-	read := func(file string) (inHTTP, elsewhere int) {
+// placeInclude chooses the least work: the file that is asked for, else a folder of which nginx reads all files anyway, in
+// the block and nowhere else, else the usual file with a line for it.
+func placeInclude(block, asked, usual string, includes []includeLine, isDir func(string) bool) nginxFile {
+	// read counts the includes that match a file, in the block and elsewhere.
+	read := func(file string) (within, elsewhere int) {
 		for _, inc := range includes {
 			switch ok, err := filepath.Match(inc.pattern, file); {
 			case err != nil || !ok:
-			case inc.inHTTP():
-				inHTTP++
+			case inc.within(block):
+				within++
 			default:
 				elsewhere++
 			}
 		}
-		return inHTTP, elsewhere
+		return within, elsewhere
 	}
-	if o.NginxInclude != "" {
-		n, _ := read(o.NginxInclude)
-		return nginxFile{include: o.NginxInclude, needLine: n == 0}
+	if asked != "" {
+		n, _ := read(asked)
+		return nginxFile{include: asked, needLine: n == 0}
 	}
 	for _, inc := range includes {
 		dir := filepath.Dir(inc.pattern)
-		file := filepath.Join(dir, upstreamsName)
-		if !inc.inHTTP() || strings.ContainsAny(dir, "*?[") || !plainPath(dir) || !isDir(dir) {
+		file := filepath.Join(dir, filepath.Base(usual))
+		if !inc.within(block) || strings.ContainsAny(dir, "*?[") || !plainPath(dir) || !isDir(dir) {
 			continue
 		}
 		if n, other := read(file); n == 1 && other == 0 {
 			return nginxFile{include: file}
 		}
 	}
-	return nginxFile{include: filepath.Join(filepath.Dir(o.Nginx), upstreamsName), needLine: true}
+	return nginxFile{include: usual, needLine: true}
 }
 
 // pair finds the backend of each upstream: the one with the same servers, the one of the same name first; or the one of the
 // same name when the upstream has some of its servers and no others. It says why the others are left.
 func (s *site) pair() {
 	for pass := range 3 {
-		for _, u := range s.upstreams {
+		for _, u := range s.httpFirst() {
 			for _, b := range s.taken() {
 				named, same, part := strings.EqualFold(b.Name, u.Name), u.sameServers(b), u.partOf(b)
 				fits := pass == 0 && named && same || pass == 1 && named && part || pass == 2 && same
-				if fits && b.upstream == nil && u.app == nil && u.takeable() == "" {
+				if fits && b.upstream == nil && u.app == nil && u.takeable() == "" && u.clash(b) == "" && s.nameTaken(u) == "" {
 					b.take(u)
 				}
 			}
@@ -96,20 +98,27 @@ func (s *site) whyLeft(u *upstream) string {
 	if u.why != "" {
 		return u.why
 	}
-	if u.bad != "" || u.context != "http" {
-		return u.takeable()
+	if u.bad != "" {
+		return u.bad
+	}
+	if why := s.nameTaken(u); why != "" {
+		return why
 	}
 	for _, b := range s.taken() {
 		same := u.sameServers(b) || strings.EqualFold(b.Name, u.Name) && u.partOf(b)
 		switch {
 		case same && u.takeable() != "":
 			return u.takeable()
+		case same && u.clash(b) != "":
+			return u.clash(b)
 		case same:
 			return fmt.Sprintf("backend %s is paired with upstream %s already, and an app has one upstream", b.Name, b.upstream.Name)
 		}
 	}
-	if why := u.noAddress(); why != "" {
-		return why
+	for _, v := range u.Servers {
+		if v.unknown != "" {
+			return fmt.Sprintf("its server %.80q %s", v.Address, v.unknown)
+		}
 	}
 	for _, b := range s.taken() {
 		if strings.EqualFold(b.Name, u.Name) {
@@ -119,147 +128,54 @@ func (s *site) whyLeft(u *upstream) string {
 	return "no backend that is taken has the same servers"
 }
 
-// takeable says what of the block has no place in tidegate's configuration and would be lost, "" when nothing is.
-func (u *upstream) takeable() string {
-	switch {
-	case u.bad != "":
-		return u.bad
-	case u.context != "http":
-		return "it is one of stream, and tidegate.yaml has words for http alone"
-	case len(u.Servers) == 0:
-		return "it has no servers, and nginx refuses that"
-	}
-	if !upstreamName(u.Name) {
-		return "its name is not made of 1 to 64 letters, digits and . _ -"
-	}
-	switch u.Method {
-	case "", "least_conn", "random", "ip_hash":
-	default:
-		return fmt.Sprintf("its method %.80q has no counterpart in tidegate.yaml (least_conn, random, ip_hash)", u.Method)
-	}
-	for _, o := range u.Other {
-		if word, _, _ := strings.Cut(o, " "); word != "keepalive_requests" && word != "keepalive_time" && word != "keepalive_timeout" {
-			return fmt.Sprintf("its line %.80q has no counterpart in tidegate.yaml", o)
-		}
-	}
-	for _, srv := range u.Servers {
-		if why := srv.takeable(u.Method); why != "" {
-			return fmt.Sprintf("its server %.80q %s", srv.Address, why)
-		}
-	}
-	return ""
-}
-
-// takeable says what of a server line would be lost and must not be, "" when nothing is.
-func (v webServer) takeable(method string) string {
-	if v.Backup && method != "" && method != "least_conn" {
-		return fmt.Sprintf("is a backup, which nginx itself refuses with %.80q", method)
-	}
-	if v.Backup {
-		return "is a backup, which has no counterpart in tidegate.yaml"
-	}
-	for _, p := range v.Params {
-		switch word, _, _ := strings.Cut(p, "="); word {
-		case "max_fails", "fail_timeout":
-		case "resolve", "service":
-			return fmt.Sprintf("has %q: nginx looks its address up again and again, and tidegate writes fixed ones", p)
-		case "weight":
-			return fmt.Sprintf("has %q, which is no weight", p)
-		default:
-			return fmt.Sprintf("has %q, which has no counterpart in tidegate.yaml", p)
-		}
-	}
-	return ""
-}
-
-// lost are the settings that the generated block will not have, for a warning.
-func (u *upstream) lost() []string {
-	out := append([]string(nil), u.Other...)
-	for _, srv := range u.Servers {
-		for _, p := range srv.Params {
-			out = append(out, p+" of "+srv.Address)
-		}
-	}
+// httpFirst are the upstreams with those of http before those of stream.
+func (s *site) httpFirst() []*upstream {
+	out := slices.Clone(s.upstreams)
+	slices.SortStableFunc(out, func(a, b *upstream) int { return strings.Compare(a.context, b.context) })
 	return out
 }
 
-// webAddr brings an address of nginx into the form of ours: nginx takes port 80 when there is none.
-func webAddr(a string) (string, bool) {
-	if ap, err := netip.ParseAddrPort(a); err == nil && ap.Addr().Zone() == "" && ap.Port() > 0 {
-		return net.JoinHostPort(ap.Addr().String(), strconv.Itoa(int(ap.Port()))), true
-	}
-	if ip, err := netip.ParseAddr(strings.Trim(a, "[]")); err == nil && ip.Zone() == "" {
-		return net.JoinHostPort(ip.String(), "80"), true
-	}
-	return a, false
-}
-
-func (u *upstream) noAddress() string {
-	for _, srv := range u.Servers {
-		switch _, ok := webAddr(srv.Address); {
-		case ok:
-		case strings.HasPrefix(srv.Address, "unix:"):
-			return fmt.Sprintf("its server %.80q is a unix socket: a process of nginx's own machine has it, so taking it out frees nothing elsewhere; tidegate needs an ip:port", srv.Address)
-		case strings.Contains(srv.Address, "$"):
-			return fmt.Sprintf("its server %.80q has a variable, which nginx takes for a part of a name there; tidegate needs an ip:port", srv.Address)
-		default:
-			return fmt.Sprintf("its server %.80q is a name, which nginx resolves only once, when it reads its files; tidegate needs an ip:port", srv.Address)
-		}
-	}
-	return ""
-}
-
-// stranger is the first server that is not the backend's, "" when all are.
+// stranger is the first server that is neither the backend's nor a spare, "" when there is none.
 func (u *upstream) stranger(b *backend) string {
-	for _, srv := range u.Servers {
-		if addr, _ := webAddr(srv.Address); b.at(addr) == nil {
-			return srv.Address
+	for _, m := range u.members() {
+		if !m.spare() && b.at(m.at) == nil {
+			return m.Address
 		}
 	}
 	return ""
 }
 
-func (u *upstream) partOf(b *backend) bool { return len(u.Servers) > 0 && u.stranger(b) == "" }
+// clash says which of the backend's servers is a backup here, "" for none: tidegate cannot steer it in HAProxy alone.
+func (u *upstream) clash(b *backend) string {
+	for _, m := range u.members() {
+		if m.Backup && !m.Down && b.at(m.at) != nil {
+			return fmt.Sprintf("its server %.80q is a backup here, and one of those that serve in %s %s", m.Address, b.Kind, b.Name)
+		}
+	}
+	return ""
+}
+
+// shared counts the backend's servers in the upstream.
+func (u *upstream) shared(b *backend) (n int) {
+	for _, m := range u.members() {
+		if b.at(m.at) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (u *upstream) partOf(b *backend) bool { return u.shared(b) > 0 && u.stranger(b) == "" }
 
 func (u *upstream) sameServers(b *backend) bool {
-	distinct := map[string]bool{}
-	for _, srv := range u.Servers {
-		addr, _ := webAddr(srv.Address)
-		distinct[addr] = true
-	}
-	return u.partOf(b) && len(distinct) == len(b.servers)
+	return u.partOf(b) && u.shared(b) == len(b.servers)
 }
 
 func (b *backend) at(addr string) *server {
 	for i := range b.servers {
-		if b.servers[i].Address == addr {
+		if b.servers[i].at == addr {
 			return &b.servers[i]
 		}
 	}
 	return nil
-}
-
-// web is the first include's block: what the user's block does now, in the order that tidegate will keep. Servers that the
-// user's block does not have wait, down.
-func (b *backend) web() nginxgen.Upstream {
-	u := nginxgen.Upstream{Name: b.upstream.Name, Method: b.upstream.Method, Zone: b.upstream.Size(), Keepalive: b.upstream.Keepalive}
-	for _, srv := range b.servers {
-		ns := nginxgen.Server{Name: srv.Name, Address: srv.Address, Weight: 1, Down: true}
-		for _, f := range b.upstream.Servers {
-			if addr, _ := webAddr(f.Address); addr == srv.Address {
-				ns.Weight, ns.Down = min(f.Weight, 1000), f.Down
-			}
-		}
-		u.Servers = append(u.Servers, ns)
-	}
-	return u
-}
-
-// Size is the zone's size, "" when the block has no zone or shares another's.
-func (u *upstream) Size() string {
-	words := strings.Fields(u.Zone)
-	if len(words) != 2 {
-		return ""
-	}
-	return words[1]
 }

@@ -14,6 +14,7 @@ import (
 
 	haproxyconf "github.com/tidegate/tidegate/conf/haproxy"
 	"github.com/tidegate/tidegate/haproxy"
+	"github.com/tidegate/tidegate/internal/names"
 	"github.com/tidegate/tidegate/nginxgen"
 )
 
@@ -42,8 +43,11 @@ type Options struct {
 	RequestIDs bool
 	// HAProxyDir is where tidegate-spoe.conf and tidegate.cfg will be installed, "/etc/haproxy" when empty.
 	HAProxyDir string
-	// NginxInclude is where the include file will be installed; "" for the place that is least work for the user.
-	NginxInclude string
+	// NginxInclude is where the include file for the http block will be installed, NginxStreamInclude the one for the stream
+	// block; "" for the place that is least work for the user.
+	NginxInclude, NginxStreamInclude string
+	// Lookup asks for the addresses of the names in nginx's upstreams, nil for the system's resolver.
+	Lookup names.Lookup
 	// Token is the secret that the controller shows to node agents. Middleware is the text of tidegate_marks.py, RackMiddleware
 	// that of tidegate_marks.rb. All matter only where node agents do.
 	Token, Middleware, RackMiddleware string
@@ -68,6 +72,7 @@ type Plan struct {
 const (
 	spoeName, includeName, linesName, insertName = "tidegate-spoe.conf", "tidegate.cfg", "backend-lines.cfg", "insert.sed"
 	configName, upstreamsName, readmeName        = "tidegate.yaml", "tidegate-upstreams.conf", "README.txt"
+	streamName                                   = "tidegate-stream.conf"
 	tokenName, marksName, rackMarksName          = "token", "tidegate_marks.py", "tidegate_marks.rb"
 )
 
@@ -114,6 +119,7 @@ func read(ctx context.Context, o Options) (*site, error) {
 			return nil, err
 		}
 	}
+	r.resolve(ctx, o.Lookup)
 	r.link()
 	s.readNginx(r, isDir)
 	return s, nil
@@ -190,20 +196,23 @@ func (s *site) addHAProxy(add func(name, text string)) error {
 }
 
 func (s *site) addNginx(add func(name, text string)) error {
-	var m nginxgen.Model
-	for _, b := range s.taken() {
-		if b.upstream != nil {
-			m.Upstreams = append(m.Upstreams, b.web())
+	includes := s.includes()
+	if len(includes) == 2 && includes[0].To == includes[1].To {
+		return fmt.Errorf("%s cannot be the include file of the http block and of the stream block; name another one with --nginx-include or --nginx-stream-include", includes[0].To)
+	}
+	for _, inc := range includes {
+		var m nginxgen.Model
+		for _, b := range s.taken() {
+			if b.upstream != nil && b.upstream.context == inc.Block {
+				m.Upstreams = append(m.Upstreams, b.web())
+			}
 		}
+		text, err := nginxgen.Render(m)
+		if err != nil {
+			return err
+		}
+		add(filepath.Base(inc.From), string(text))
 	}
-	if len(m.Upstreams) == 0 {
-		return nil
-	}
-	text, err := nginxgen.Render(m)
-	if err != nil {
-		return err
-	}
-	add(upstreamsName, string(text))
 	return nil
 }
 
@@ -256,7 +265,7 @@ func (o Options) complete() (Options, error) {
 	if o.HAProxyDir == "" {
 		o.HAProxyDir = "/etc/haproxy"
 	}
-	for _, p := range []*string{&o.HAProxy, &o.Nginx, &o.Out, &o.HAProxyDir, &o.NginxInclude} {
+	for _, p := range []*string{&o.HAProxy, &o.Nginx, &o.Out, &o.HAProxyDir, &o.NginxInclude, &o.NginxStreamInclude} {
 		if *p == "" {
 			continue
 		}

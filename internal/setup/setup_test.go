@@ -44,6 +44,7 @@ func TestGolden(t *testing.T) {
 			if o.Nginx != "" {
 				o.Nginx = filepath.Join(dir, o.Nginx)
 			}
+			o.Lookup = lookup
 			p, err := Make(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -148,6 +149,7 @@ func makeFrom(t *testing.T, text string, o Options) (*Plan, error) {
 			t.Fatal(err)
 		}
 	}
+	o.Lookup = lookup
 	return Make(t.Context(), o)
 }
 
@@ -233,9 +235,12 @@ func TestPairing(t *testing.T) {
 		"a part of another name":        {"upstream web { server 10.0.0.2:80; }", "", "no backend that is taken has the same servers"},
 		"the name before HAProxy":       {"upstream shop { server 127.0.0.1:8080; }", "", "127.0.0.1:8080 is not among"},
 		"two pairs":                     {"upstream a { server 10.0.0.4:80; }\nupstream b { " + three + " }", "shop=b blog=a", ""},
-		"a hash":                        {"upstream shop { hash $uri; " + three + " }", "", "has no counterpart"},
+		"a hash":                        {"upstream shop { hash $uri; " + three + " }", "shop=shop", "with hash $uri each change of a weight moves keys"},
 		"another directive":             {"upstream shop { ntlm; " + three + " }", "", `its line "ntlm"`},
-		"a backup":                      {"upstream shop { server 10.0.0.1:80; server 10.0.0.2:80 backup; }", "", "is a backup"},
+		"a backup":                      {"upstream shop { server 10.0.0.1:80; server 10.0.0.2:80 backup; }", "", "is a backup here, and one of those that serve in backend shop"},
+		"a backup of its own":           {"upstream web { " + three + " server 10.0.0.9:80 backup; server 10.0.0.10:80 down; }", "shop=web", "server 10.0.0.9-80 10.0.0.9:80 (a backup, and stays one)"},
+		"a name for one of them":        {"upstream web { server one.example.com; }\nupstream blog { server four.example.com:80; }", "blog=blog", ""},
+		"in stream":                     {"} stream { upstream web { " + three + " }", "shop=web", "stream upstream web"},
 		"a name for a server":           {"upstream shop { server example.com; }", "", "is a name"},
 		"a socket for a server":         {"upstream shop { server unix:/run/x; }", "", "is a unix socket"},
 		"a zone that is too large":      {"upstream shop { zone z 1000m; " + three + " }", "", "the zone size"},

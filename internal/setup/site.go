@@ -24,10 +24,11 @@ type site struct {
 	backends []*backend
 	problems []problem
 
-	nginx     nginxFile
-	conf      *nginxReader // nil without nginx
+	nginx     map[string]nginxFile // by block, http and stream
+	conf      *nginxReader         // nil without nginx
 	upstreams []*upstream
-	lines     string // what each backend gets
+	lines     string            // what each backend gets
+	hosts     map[string]string // how the machine of an IP address is named
 }
 
 // global is what the global sections say that HAProxy's reader for tidegate leaves out.
@@ -57,7 +58,9 @@ type backend struct {
 // server is one that tidegate will manage.
 type server struct {
 	haproxy.ConfigServer
+	// Address is what tidegate is told, perhaps with a name; at is the same with an IP address.
 	Address  string
+	at       string
 	AlwaysUp bool
 }
 
@@ -74,7 +77,7 @@ const (
 )
 
 func newSite(o Options, cfg *haproxy.Config, text string) *site {
-	s := &site{o: o, cfg: cfg, text: strings.Split(text, "\n")}
+	s := &site{o: o, cfg: cfg, text: strings.Split(text, "\n"), hosts: map[string]string{}}
 	if cfg == nil {
 		return s
 	}
@@ -194,9 +197,6 @@ func (s *site) proxied() []*backend {
 	return slices.DeleteFunc(s.taken(), func(b *backend) bool { return b.WebOnly })
 }
 
-// TakenServers are the servers that tidegate will manage.
-func (b *backend) TakenServers() []server { return b.servers }
-
 // Upstream is the paired upstream, nil without one.
 func (b *backend) Upstream() *upstream { return b.upstream }
 
@@ -206,17 +206,20 @@ func (b *backend) App() string { return strings.ReplaceAll(b.Name, ":", "-") }
 // node is a machine with an agent, for strategies that size in workers.
 type node struct {
 	Name, Host, File string
-	Apps             []string
+	// ip is the machine's address.
+	ip   string
+	Apps []string
 }
 
 // Loopback says that the agent needs no token, because nobody else can reach it.
 func (n node) Loopback() bool {
-	ip := net.ParseIP(n.Host)
+	ip := net.ParseIP(n.ip)
 	return ip != nil && ip.IsLoopback()
 }
 
-// Addr is where the agent listens.
-func (n node) Addr() string { return net.JoinHostPort(n.Host, "9101") }
+// Addr is where the agent is found, Listen the same with an IP address, which is where it listens.
+func (n node) Addr() string   { return net.JoinHostPort(n.Host, "9101") }
+func (n node) Listen() string { return net.JoinHostPort(n.ip, "9101") }
 
 func nodeName(host string) string {
 	name := strings.ReplaceAll(host, ":", "-")
@@ -239,7 +242,7 @@ func (s *site) nodes() []node {
 			if !ok {
 				i = len(out)
 				at[srv.Host] = i
-				out = append(out, node{Name: nodeName(srv.Host), Host: srv.Host, File: "agent-" + nodeName(srv.Host) + ".yaml"})
+				out = append(out, node{Name: nodeName(srv.Host), Host: srv.Host, File: "agent-" + nodeName(srv.Host) + ".yaml", ip: netip.MustParseAddrPort(srv.at).Addr().String()})
 			}
 			out[i].Apps = append(out[i].Apps, b.App())
 		}

@@ -36,13 +36,13 @@ type view struct {
 	Managed, Middleware   bool
 	// Proxied are the backends that are HAProxy's.
 	Proxied []*backend
-	// Web is true when nginx takes part, Changes are what has to be changed in its files. Include is where its include file
-	// goes; NeedLine tells that a change is a line for it.
-	Web, NeedLine                bool
-	Include                      string
-	Changes                      []change
-	SPOE, Cfg, Config, Upstreams string
-	Marked, Installed            bool
+	// Web is true when nginx takes part, Changes are what has to be changed in its files, Includes where its include files go.
+	Web               bool
+	Includes          []include
+	Changes           []change
+	Undo              []string // the commands that take changes back
+	SPOE, Cfg, Config string
+	Marked, Installed bool
 	// RealHAProxy is haproxy.cfg with symbolic links followed: sed would replace a link.
 	RealHAProxy string
 	// Errors are the problems of that severity, with their places.
@@ -54,13 +54,18 @@ func (s *site) view() view {
 	v := view{
 		Options: s.o, Chroot: s.global.chroot, Group: s.global.group, Socket: s.global.socket, SocketAdvice: s.global.advice, Listen: s.listenSocket(),
 		Backends: s.taken(), Nodes: s.nodes(), Managed: s.managed(), Middleware: s.o.Middleware != "",
-		Proxied: s.proxied(), Include: s.nginx.include, NeedLine: s.nginx.needLine,
+		Proxied: s.proxied(), Includes: s.includes(),
 		SPOE: filepath.Join(s.o.HAProxyDir, spoeName), Cfg: filepath.Join(s.o.HAProxyDir, includeName),
-		Config: filepath.Join(s.o.Out, configName), Upstreams: filepath.Join(s.o.Out, upstreamsName),
-		Web: s.web(), Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy),
+		Config: filepath.Join(s.o.Out, configName),
+		Web:    s.web(), Installed: s.o.HAProxyDir == s.o.Out, RealHAProxy: followed(s.o.HAProxy),
 	}
 	if v.Web {
 		v.Changes = s.changes()
+		for _, c := range v.Changes {
+			if c.SedUndo != "" && !slices.Contains(v.Undo, c.SedUndo) {
+				v.Undo = append(v.Undo, c.SedUndo)
+			}
+		}
 	}
 	for _, b := range s.taken() {
 		v.Marked = v.Marked || len(b.Tidegate) > 0
@@ -86,6 +91,24 @@ func (v view) render(name string) (string, error) {
 // web tells whether nginx takes part.
 func (s *site) web() bool {
 	return slices.ContainsFunc(s.taken(), func(b *backend) bool { return b.upstream != nil })
+}
+
+// include is a generated file: Block is the block that reads it, From where it is written and To where it goes. NeedLine
+// tells that the block needs a line for it.
+type include struct {
+	Block, From, To string
+	NeedLine        bool
+}
+
+// includes are the generated files that there is an upstream for, http before stream.
+func (s *site) includes() (out []include) {
+	for _, inc := range []include{{Block: "http", From: upstreamsName}, {Block: "stream", From: streamName}} {
+		if slices.ContainsFunc(s.taken(), func(b *backend) bool { return b.upstream != nil && b.upstream.context == inc.Block }) {
+			inc.From, inc.To, inc.NeedLine = filepath.Join(s.o.Out, inc.From), s.nginx[inc.Block].include, s.nginx[inc.Block].needLine
+			out = append(out, inc)
+		}
+	}
+	return out
 }
 
 // followed is the path without symbolic links, or the path itself when that cannot be said or written in a command.
@@ -191,6 +214,7 @@ func (s *site) reportBackend(t *strings.Builder, b *backend) {
 	fmt.Fprintf(t, "         strategy %s%s\n", b.Strategy, because(b.because))
 	if b.upstream != nil {
 		fmt.Fprintf(t, "         with nginx upstream %s\n", b.upstream.Name)
+		b.reportSpares(t)
 	}
 }
 
@@ -202,19 +226,30 @@ func because(why string) string {
 }
 
 func (b *backend) reportServers(t *strings.Builder) {
-	off := "disabled, a slot to grow into"
-	if b.WebOnly {
-		off = "down, a slot to grow into"
-	}
 	for _, v := range b.servers {
 		role := "serves now"
 		switch {
 		case v.AlwaysUp:
 			role = "always up"
 		case v.Disabled:
-			role = off
+			role = "disabled, a slot to grow into"
+		}
+		if v.at != v.Address {
+			role += ", at " + v.at + " now"
 		}
 		fmt.Fprintf(t, "         server %s %s (%s)\n", v.Name, v.Address, role)
+	}
+}
+
+// reportSpares lists what tidegate writes into the upstream and never touches.
+func (b *backend) reportSpares(t *strings.Builder) {
+	for _, l := range b.Lines() {
+		switch {
+		case l.Down:
+			fmt.Fprintf(t, "         server %s %s (down, and stays so)\n", l.Name, l.Address)
+		case l.Backup:
+			fmt.Fprintf(t, "         server %s %s (a backup, and stays one)\n", l.Name, l.Address)
+		}
 	}
 }
 
@@ -250,17 +285,25 @@ func (s *site) reportUpstream(t *strings.Builder, u *upstream) {
 		}
 		addrs = append(addrs, shown(v.Address))
 	}
-	fmt.Fprintf(t, "  %s  upstream %s (%s): %s\n", verdict, shown(u.Name), shown(u.place()), strings.Join(addrs, ", "))
+	what := "upstream"
+	if u.Stream() {
+		what = "stream upstream"
+	}
+	fmt.Fprintf(t, "  %s  %s %s (%s): %s\n", verdict, what, shown(u.Name), shown(u.place()), strings.Join(addrs, ", "))
 	if u.why != "" {
 		fmt.Fprintf(t, "         because: %s\n", u.why)
 		return
 	}
 	if b := u.app; b.WebOnly {
 		b.reportServers(t)
+		b.reportSpares(t)
 		fmt.Fprintf(t, "         strategy %s%s\n", b.Strategy, because(b.because))
 	}
 	if slices.ContainsFunc(u.Servers, func(v webServer) bool { return v.Weight != 1 }) {
 		t.WriteString("         its own weights hold until tidegate changes something, then weights are the ready workers\n")
+	}
+	if u.hashes() {
+		fmt.Fprintf(t, "         with %s each change of a weight moves keys, the first one too\n", shown(u.Method))
 	}
 	if lost := u.lost(); len(lost) > 0 {
 		fmt.Fprintf(t, "         will be lost, tidegate.yaml has no place for it: %s\n", shown(strings.Join(lost, ", ")))

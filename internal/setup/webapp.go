@@ -20,7 +20,7 @@ func (s *site) adopt() error {
 	}
 	o := s.owners()
 	var why []string
-	for _, u := range s.upstreams {
+	for _, u := range s.httpFirst() {
 		if u.app != nil {
 			continue
 		}
@@ -66,7 +66,7 @@ type owners struct {
 	// apps are the app of each address, names those of the apps in lower case.
 	apps  map[string]*backend
 	names map[string]bool
-	// upstreams are those that have an address, tidegate's own file apart. straight are the passes past all of them.
+	// upstreams are those that may ask an address, tidegate's own file apart. straight are the passes past all of them.
 	upstreams map[string][]*upstream
 	straight  map[string]pass
 }
@@ -75,9 +75,12 @@ func (s *site) owners() *owners {
 	o := &owners{apps: map[string]*backend{}, names: map[string]bool{}, upstreams: map[string][]*upstream{}}
 	for _, b := range s.taken() {
 		o.add(b)
+		for _, v := range b.servers {
+			s.hosts[netip.MustParseAddrPort(v.at).Addr().String()] = v.Host
+		}
 	}
 	for _, u := range s.upstreams {
-		for _, addr := range u.addrs {
+		for _, addr := range u.asked() {
 			if !u.own {
 				o.upstreams[addr] = append(o.upstreams[addr], u)
 			}
@@ -92,7 +95,7 @@ func (s *site) owners() *owners {
 func (o *owners) add(b *backend) {
 	o.names[strings.ToLower(b.App())] = true
 	for _, v := range b.servers {
-		o.apps[v.Address] = b
+		o.apps[v.at] = b
 	}
 }
 
@@ -101,21 +104,23 @@ func (s *site) whyNot(o *owners, u *upstream, asked bool) string {
 	if why := u.takeable(); why != "" {
 		return why
 	}
-	if why := u.noAddress(); why != "" {
+	if why := s.nameTaken(u); why != "" {
 		return why
 	}
-	up := slices.ContainsFunc(u.Servers, func(v webServer) bool { return !v.Down })
+	steered := u.steered()
 	switch {
-	case len(u.addrs) < 2:
-		return "it has only one server, so there is nothing to choose between"
-	case !up:
+	case len(u.asked()) == 0:
 		return "all its servers are down"
+	case len(u.members()) == 1:
+		return "it has only one server, so there is nothing to choose between"
+	case len(steered) < 2:
+		return "it has only one server that is neither down nor a backup, so there is nothing to choose between"
 	case len(u.users) == 0 && !asked:
 		return "no *_pass line that is read here passes requests to it (if something else does, say --upstream " + u.Name + ")"
 	case !asked && !slices.ContainsFunc(u.users, func(p pass) bool { return p.kind != "memcached_pass" }):
 		return "memcached_pass alone uses it, and a cache that is taken out of service is lost"
 	}
-	for _, addr := range u.addrs {
+	for _, addr := range u.asked() {
 		if b := o.apps[addr]; b != nil && (!b.WebOnly || !asked) {
 			return fmt.Sprintf("its server %s belongs to %s %s too, and two apps must not steer one server", addr, b.kind(), b.Name)
 		}
@@ -123,7 +128,8 @@ func (s *site) whyNot(o *owners, u *upstream, asked bool) string {
 			continue
 		}
 		for _, v := range o.upstreams[addr] {
-			if v != u {
+			// A backup of both is steered by nobody.
+			if v != u && (slices.Contains(steered, addr) || slices.Contains(v.steered(), addr)) {
 				return fmt.Sprintf("its server %s stands in upstream %s (%s) too, which would go on sending there when tidegate takes the server out; use one upstream for both, or say --upstream %s", addr, shown(v.Name), v.place(), shown(u.Name))
 			}
 		}
@@ -138,38 +144,20 @@ func (b *backend) kind() string {
 	return b.Kind
 }
 
-// addresses are the distinct ones of its servers.
-func (u *upstream) addresses() []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, v := range u.Servers {
-		if addr, ok := webAddr(v.Address); ok && !seen[addr] {
-			out, seen[addr] = append(out, addr), true
-		}
-	}
-	return out
-}
-
 // adoptOne adds the app, or says why the strategy or the generated block would not do.
 func (s *site) adoptOne(o *owners, u *upstream) string {
 	b := &backend{ConfigBackend: haproxy.ConfigBackend{Name: u.Name}, WebOnly: true, upstream: u, Strategy: s.o.Strategy}
 	if o.names[strings.ToLower(b.App())] {
 		b.Name += "-nginx"
 	}
-	off := map[string]bool{}
-	for _, v := range u.Servers {
-		addr, _ := webAddr(v.Address)
-		was, twice := off[addr]
-		off[addr] = v.Down && (was || !twice)
+	for _, m := range u.members() {
+		if m.spare() {
+			continue
+		}
+		host, port := s.hostOf(m), netip.MustParseAddrPort(m.at).Port()
+		c := haproxy.ConfigServer{Name: fmt.Sprintf("%s-%d", nodeName(host), port), Host: host, Port: int(port)}
+		b.servers = append(b.servers, server{ConfigServer: c, Address: m.written, at: m.at, AlwaysUp: len(b.servers) == 0})
 	}
-	for _, addr := range u.addrs {
-		ap := netip.MustParseAddrPort(addr)
-		host := ap.Addr().String()
-		c := haproxy.ConfigServer{Name: fmt.Sprintf("%s-%d", nodeName(host), ap.Port()), Host: host, Port: int(ap.Port()), Disabled: off[addr]}
-		b.servers = append(b.servers, server{ConfigServer: c, Address: addr})
-	}
-	first := slices.IndexFunc(b.servers, func(v server) bool { return !v.Disabled })
-	b.servers[first].AlwaysUp = true
 	if why := b.webStrategy(s.o); why != "" {
 		return why
 	}
@@ -178,7 +166,7 @@ func (s *site) adoptOne(o *owners, u *upstream) string {
 	}
 	s.backends, u.app = append(s.backends, b), b
 	o.add(b)
-	for _, addr := range u.addrs {
+	for _, addr := range u.steered() {
 		if p, ok := o.straight[addr]; ok {
 			s.problem(haproxy.Warning, p.place, "%s goes straight to %s, a server of upstream %s, and past what tidegate decides", p.kind, p.target, shown(u.Name))
 		}
@@ -186,14 +174,22 @@ func (s *site) adoptOne(o *owners, u *upstream) string {
 	return ""
 }
 
-// webStrategy settles how an app without HAProxy is sized: nobody times its requests, so the nodes' agents have to count.
+// webStrategy settles how an app without HAProxy is sized: nobody times its requests, so the nodes' agents have to count. What
+// is behind a stream upstream, tidegate does not know; it may be a database.
 func (b *backend) webStrategy(o Options) string {
-	if b.Strategy == erlang || b.Strategy == latency {
-		b.because = b.Strategy + " needs HAProxy's filter, and nginx tells no times"
-		b.Strategy = busyRatio
+	otherwise := busyRatio
+	if b.upstream.Stream() {
+		otherwise = noop
 	}
-	if b.Strategy == "" {
-		b.Strategy, b.because = busyRatio, "nginx tells no times of requests, so what counts is how many workers are busy"
+	switch b.Strategy {
+	case erlang, latency:
+		b.because = b.Strategy + " needs HAProxy's filter, and nginx tells no times"
+		b.Strategy = otherwise
+	case "":
+		b.because = "nginx tells no times of requests, so what counts is how many workers are busy"
+		if b.Strategy = otherwise; b.upstream.Stream() {
+			b.because = "what is spoken in a stream is not known here, and noop only watches"
+		}
 	}
 	if why := b.shared(); b.Strategy == busyRatio && why != "" {
 		if o.Strategy != "" {

@@ -13,6 +13,17 @@ var modulesRE = regexp.MustCompile(`--modules-path=(\S+)`)
 // NeedStream skips the test when nginx has no stream module, and returns the line that loads it, "" when it is built in.
 func NeedStream(t TB) string {
 	t.Helper()
+	line, ok := Stream(t)
+	if !ok {
+		t.Skipf("this nginx has no stream module (Debian's package libnginx-mod-stream)")
+	}
+	return line
+}
+
+// Stream is the line that loads nginx's stream module, "" when it is built in, and whether there is one. Without nginx the test
+// is skipped.
+func Stream(t TB) (string, bool) {
+	t.Helper()
 	Need(t, "nginx")
 	path, err := Find("nginx")
 	if err != nil {
@@ -24,15 +35,14 @@ func NeedStream(t TB) string {
 	}
 	built := string(text) + " "
 	if strings.Contains(built, "--with-stream ") || strings.Contains(built, "--with-stream\n") {
-		return ""
+		return "", true
 	}
 	for _, folder := range moduleFolders(path, built) {
 		if line := "load_module " + filepath.Join(folder, "ngx_stream_module.so") + ";\n"; loads(t, path, line) {
-			return line
+			return line, true
 		}
 	}
-	t.Skipf("this nginx has no stream module (Debian's package libnginx-mod-stream)")
-	return ""
+	return "", false
 }
 
 // moduleFolders are where an nginx may have its modules: beside itself, when it was unpacked into a folder of its own
