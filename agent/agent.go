@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,7 +45,7 @@ type Options struct {
 	// StateDir is the folder in which the agent remembers which applications a person has drained; without one it forgets
 	// them when it ends.
 	StateDir string
-	// ScanEvery is the time between two scans, 20 ms to 1 s; 0 means 250 ms.
+	// ScanEvery is the mean time between two scans, which come at irregular distances, 20 ms to 1 s; 0 means 250 ms.
 	ScanEvery time.Duration
 }
 
@@ -289,8 +290,6 @@ func (a *Agent) Run(ctx context.Context) error {
 // beat tells all applications when to scan, at the same moment: one wake-up of the process for all of them. One that is
 // still at its last scan misses a beat.
 func (a *Agent) beat(ctx context.Context) {
-	tick := time.NewTicker(a.opt.ScanEvery)
-	defer tick.Stop()
 	for {
 		for _, app := range a.apps {
 			select {
@@ -301,9 +300,15 @@ func (a *Agent) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(untilScan(a.opt.ScanEvery)):
 		}
 	}
+}
+
+// untilScan is the time to the next scan: half of every to one and a half times it, at random. Requests that come at regular
+// distances, as those of a probe or of a cron job do, would otherwise be found in progress at each scan, or at none.
+func untilScan(every time.Duration) time.Duration {
+	return every/2 + rand.N(every+1)
 }
 
 // listenOn listens on TCP or on a unix socket; a socket file that a dead agent left is replaced.

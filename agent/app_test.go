@@ -102,3 +102,27 @@ func TestReadyNeedsAMarkOnceMarksSaySo(t *testing.T) {
 	ready("a stranger's mark says nothing", 0, adapter.Count{TellsBoot: true, Booted: map[proc.ID]bool{{PID: 99, Start: 1}: true}})
 	ready("the master has preloaded", 2, adapter.Count{TellsBoot: true, Booted: map[proc.ID]bool{master: true}})
 }
+
+// Requests of 100 ms that come every 125 ms are in progress four fifths of the time. Scans at regular distances of 250 ms
+// would find one at each scan, or none at all; irregular ones come near to what is true.
+func TestRegularRequestsAreCountedRight(t *testing.T) {
+	const every, scans = 250 * time.Millisecond, 4000
+	var at, all time.Duration
+	busy := 0
+	for range scans {
+		wait := untilScan(every)
+		if wait < every/2 || wait > every*3/2 {
+			t.Fatalf("a wait of %v for scans of every %v", wait, every)
+		}
+		at, all = at+wait, all+wait
+		if (at+110*time.Millisecond)%(125*time.Millisecond) < 100*time.Millisecond {
+			busy++
+		}
+	}
+	if share := float64(busy) / scans; share < 0.77 || share > 0.83 {
+		t.Errorf("busy at %.3f of the scans, want 0.8", share)
+	}
+	if mean := all / scans; mean < every*97/100 || mean > every*103/100 {
+		t.Errorf("a scan every %v, want every %v", mean, every)
+	}
+}

@@ -9,7 +9,7 @@ import (
 type Agent struct {
 	File, Node, Listen string
 	Token              Secret
-	// Scan is the distance of two scans of the marks.
+	// Scan is the time between two scans of the marks.
 	Scan time.Duration
 	// StateDir is where the agent remembers what a person told it; "" for nowhere.
 	StateDir string

@@ -5,7 +5,7 @@ set -u
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 start=$(date +%s)
-go test -json "$@" >"$log" 2>&1
+go test -p 3 -json "$@" >"$log" 2>&1
 status=$?
 # Passing tests are counted, not printed; everything else is shown as it was.
 go run ./scripts/testsum <"$log" || status=1
