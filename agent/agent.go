@@ -45,7 +45,7 @@ type Options struct {
 	// StateDir is the folder in which the agent remembers which applications a person has drained; without one it forgets
 	// them when it ends.
 	StateDir string
-	// ScanEvery is the mean time between two scans, which come at irregular distances, 20 ms to 1 s; 0 means 250 ms.
+	// ScanEvery is the mean time between two scans, which come at irregular distances, 20 ms to 1 s; 0 means 300 ms.
 	ScanEvery time.Duration
 }
 
@@ -85,7 +85,7 @@ func New(o Options) (*Agent, error) {
 		o.Log = slog.Default()
 	}
 	if o.ScanEvery == 0 {
-		o.ScanEvery = 250 * time.Millisecond
+		o.ScanEvery = 300 * time.Millisecond
 	}
 	if err := o.validate(); err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Package agent is the node agent: it runs on every application server, counts the busy workers of each application,
 // moves the number of workers towards a target that the controller sets, and reports both with the host's load over HTTP.
 //
-// Per application one goroutine does everything, every 250 ms (Options.ScanEvery):
+// Per application one goroutine does everything, every 300 ms (Options.ScanEvery):
 //
 //	Actuator.Observe ──▶ Source.Count ──▶ Actuator.Steer ──▶ snapshot for GET /v1/report
 //	which workers are     requests in       at most one step

@@ -17,9 +17,9 @@ const (
 	cpuEvery, cpuSlow, cpuFirst = 10 * time.Second, time.Minute, 2 * time.Second
 	// memEvery is how often the memory of each process is read at most.
 	memEvery = 30 * time.Second
-	// rest times the cost of what was read is the pause after it, so that it takes half a thousandth of one CPU. For the memory of
+	// rest times the cost of what was read is the pause after it, so that it takes a quarter of a thousandth of one CPU. For the memory of
 	// one process the kernel walks all its pages (0.2 to 0.5 ms measured).
-	rest = 2000
+	rest = 4000
 )
 
 // Kinds of memory in reports.

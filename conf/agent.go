@@ -30,7 +30,7 @@ func LoadAgent(file string) (*Agent, error) {
 		Node:   s.name("node", raw.Node),
 		Listen: s.socket("listen", raw.Listen, "127.0.0.1:9101"),
 		Token:  s.token("token_file", raw.TokenFile),
-		Scan:   s.duration("scan", raw.Scan, 250*time.Millisecond, 20*time.Millisecond, time.Second),
+		Scan:   s.duration("scan", raw.Scan, 300*time.Millisecond, 20*time.Millisecond, time.Second),
 	}
 	a.TLS = s.serverTLS("tls", raw.TLS)
 	if a.TLS != nil && strings.HasPrefix(a.Listen, "unix:") {
