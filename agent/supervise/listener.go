@@ -4,16 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tidegate/tidegate/agent/proc"
+	"github.com/tidegate/tidegate/internal/unixsock"
 )
 
 // bind opens a listening socket at "ADDRESS:PORT" or "unix:/path". It blocks, as workers expect (O_NONBLOCK is shared by
@@ -25,7 +23,13 @@ func bind(listen string, mode os.FileMode) (int, error) {
 		return -1, err
 	}
 	if isUnix {
-		if err := mayReplace(path); err != nil {
+		err := unixsock.MayReplace(path)
+		if err == nil {
+			if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
+		if err != nil {
 			return -1, fmt.Errorf("listen on %s: %w", listen, err)
 		}
 	}
@@ -65,28 +69,6 @@ func sockaddr(listen string) (unix.Sockaddr, int, error) {
 		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: a.As4()}, unix.AF_INET, nil
 	}
 	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}, unix.AF_INET6, nil
-}
-
-// mayReplace removes the socket file of a dead predecessor.
-func mayReplace(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("look at the path: %w", err)
-	case info.Mode()&fs.ModeSocket == 0:
-		return errors.New("there is a file that is not a socket")
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		_ = c.Close()
-		return errors.New("another process serves this socket")
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("find out whether the socket is served: %w", err)
-	}
-	return os.Remove(path)
 }
 
 // listensOn tells whether fd is a listening socket at that address, and for a unix socket whether its file is there.

@@ -25,7 +25,7 @@ func Listen(path string) (net.Listener, error) {
 	if !strings.HasPrefix(path, "/") || len(path) > MaxPath {
 		return nil, fmt.Errorf("listen on %.120q: a unix socket needs an absolute path of at most %d bytes", path, MaxPath)
 	}
-	if err := mayReplace(path); err != nil {
+	if err := MayReplace(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	// The socket is made under another name and moved into place once its mode is right: nobody ever sees it with a wrong
@@ -60,8 +60,8 @@ func place(temp, path string) (os.FileInfo, error) {
 	return info, nil
 }
 
-// mayReplace tells whether path is free or a socket that nobody serves.
-func mayReplace(path string) error {
+// MayReplace tells whether path is free or a socket that nobody serves; the error is one sentence that says what is there.
+func MayReplace(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

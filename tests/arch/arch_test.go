@@ -36,7 +36,7 @@ var table = map[string][]string{
 	"agent/puma":        {"agent/adapter", "agent/proc", "agent/signals"},
 	"agent/signals":     {"agent/adapter", "agent/proc"},
 	"agent/uwsgi":       {"agent/adapter", "agent/proc"},
-	"agent/supervise":   {"agent/adapter", "agent/proc"},
+	"agent/supervise":   {"agent/adapter", "agent/proc", "internal/unixsock"},
 	"agent/systemd":     {"agent/adapter", "agent/proc"},
 	"agent/sockdiag":    {"agent/adapter"},
 	"api":               {"internal/unixsock"},
