@@ -311,3 +311,10 @@ func TestApplicationWithoutMiddlewareIsUnknownNotIdle(t *testing.T) {
 	s.Target(3) // workers can be steered all the same
 	s.Wait("three workers", func(r agent.AppReport) bool { return r.Ready == 3 })
 }
+
+// Up and down under load, as for each other server.
+func TestCyclesOfGunicorn(t *testing.T) {
+	s := newSite(t, 2, nil)
+	s.Settled(2)
+	s.Cycles(s.Times(2), 2, 4, 50, "/?ms=5")
+}
