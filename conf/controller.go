@@ -36,6 +36,8 @@ type SPOA struct {
 	Group string
 	// OpenExpire is the age beyond which a request is no longer taken for open, where HAProxy tells of arrivals.
 	OpenExpire time.Duration
+	// Batch: the whole process runs under SCHED_BATCH, so that it does not take the processor from HAProxy whenever it wakes up.
+	Batch bool
 }
 
 // HAProxy is the runtime API of a HAProxy that is steered.
@@ -188,6 +190,7 @@ func (s *source) controller(raw *rawController) *Controller {
 		c.SPOA = &SPOA{
 			Listen: s.socket("spoa.listen", raw.SPOA.Listen, "unix:/run/tidegate/spoa.sock"), Group: raw.SPOA.Group,
 			OpenExpire: s.duration("spoa.open_expire", raw.SPOA.OpenExpire, 2*time.Minute, 10*time.Second, day),
+			Batch:      s.oneOf("spoa.scheduling", raw.SPOA.Scheduling, "batch", "batch", "normal") == "batch",
 		}
 	}
 	s.haproxies(&raw.HAProxy, c)

@@ -26,6 +26,7 @@ type rawSPOA struct {
 	Listen     string `yaml:"listen"`
 	Group      string `yaml:"group"`
 	OpenExpire string `yaml:"open_expire"`
+	Scheduling string `yaml:"scheduling"`
 }
 
 // rawHAProxies is a mapping, or a list of mappings with names.

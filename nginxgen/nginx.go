@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/sched"
 )
 
 // testTimeout bounds one `nginx -t`; a thousand upstreams take about a second.
@@ -88,7 +90,10 @@ func command(ctx context.Context, limit int, path string, args ...string) (strin
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
+	err := sched.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

@@ -23,6 +23,7 @@ import (
 	"github.com/tidegate/tidegate/conf"
 	"github.com/tidegate/tidegate/control"
 	"github.com/tidegate/tidegate/internal/names"
+	"github.com/tidegate/tidegate/internal/sched"
 	"github.com/tidegate/tidegate/spoa"
 )
 
@@ -129,6 +130,11 @@ func wire(ctx context.Context, file string, log *slog.Logger) (*controller, erro
 	cfg, err := conf.LoadController(file)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.SPOA != nil && cfg.SPOA.Batch {
+		if err := sched.Batch(); err != nil {
+			log.Info("some threads stay under the normal scheduling policy; on a full machine HAProxy does a little less then", "error", err)
+		}
 	}
 	set := metrics.NewSet()
 	store, err := control.NewStore(cfg.StateDir)

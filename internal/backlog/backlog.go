@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/core/sizing"
+	"github.com/tidegate/tidegate/internal/sched"
 )
 
 // Options of a Reader: one of URL and Command, and how often and how long at most it is asked.
@@ -105,7 +106,10 @@ func (r *Reader) run(ctx context.Context) ([]byte, error) {
 	cmd.WaitDelay = 100 * time.Millisecond
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &limited{&out}, &limited{&errs}
-	err := cmd.Run()
+	err := sched.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s: %w", r.o.Command[0], ctx.Err())

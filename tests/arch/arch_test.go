@@ -25,7 +25,7 @@ var table = map[string][]string{
 	"spoa":              {"core/window", "internal/quiet", "internal/unixsock"},
 	"haproxy":           {"internal/quiet"},
 	"nginxgen/srv":      {},
-	"nginxgen":          {"internal/nginxtok", "internal/quiet", "internal/watch"},
+	"nginxgen":          {"internal/nginxtok", "internal/quiet", "internal/sched", "internal/watch"},
 	"agent":             {"agent/adapter", "agent/proc", "internal/quiet", "internal/unixsock"},
 	"agent/adapter":     {"agent/proc"},
 	"agent/filemarks":   {"agent/adapter", "agent/proc"},
@@ -45,7 +45,7 @@ var table = map[string][]string{
 	"conf/haproxy":      {},
 	"conf/marks":        {},
 	"control":           {"core", "core/sizing", "core/window", "api", "internal/quiet"},
-	"internal/backlog":  {"core/sizing"},
+	"internal/backlog":  {"core/sizing", "internal/sched"},
 	"sim":               {},
 	"sim/ours":          {"core", "core/sizing", "sim"},
 	"sim/peers":         {"sim"},
@@ -55,6 +55,7 @@ var table = map[string][]string{
 	"internal/names":    {},
 	"internal/nginxtok": {},
 	"internal/quiet":    {},
+	"internal/sched":    {},
 	"internal/unixsock": {},
 	"internal/setup":    {"conf", "conf/haproxy", "haproxy", "internal/names", "internal/nginxtok", "nginxgen"},
 	"internal/watch":    {},
@@ -65,7 +66,7 @@ var table = map[string][]string{
 	"tests/arch":        {},
 	"tests/e2e":         {"*"},
 	"scripts/testsum":   {},
-	"tests/bench":       {"agent", "agent/filemarks", "agent/proc", "agent/signals", "agent/sockdiag", "conf/haproxy", "haproxy", "nginxgen", "spoa"},
+	"tests/bench":       {"agent", "agent/filemarks", "agent/proc", "agent/signals", "agent/sockdiag", "conf/haproxy", "haproxy", "internal/sched", "nginxgen", "spoa"},
 }
 
 // impure are the packages the decision core must not touch.

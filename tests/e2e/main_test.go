@@ -21,6 +21,10 @@ import (
 var binaryPath string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(refuseEnv) != "" {
+		fmt.Fprintln(os.Stderr, refuseAndRun(os.Args[1:]))
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "tg-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
