@@ -13,6 +13,7 @@ import (
 	"github.com/negasus/haproxy-spoe-go/message"
 	"github.com/negasus/haproxy-spoe-go/request"
 
+	"github.com/tidegate/tidegate/internal/sched"
 	"github.com/tidegate/tidegate/spoa"
 )
 
@@ -21,6 +22,8 @@ const (
 	peer  = "negasus"
 	ours  = "ours"
 	limit = "echo"
+	// normal is ours under the scheduling policy that every process has, SCHED_OTHER. Not in each comparison.
+	normal = "ours-normal"
 )
 
 var contestants = []string{peer, ours, limit}
@@ -38,15 +41,21 @@ func serveAgent(kind, addr string) (func() taken, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The controller runs under SCHED_BATCH, and so does what runs as it does.
+	if kind == ours || kind == limit {
+		if err := sched.Batch(); err != nil {
+			return nil, err
+		}
+	}
 	switch kind {
-	case ours:
+	case ours, normal:
 		return serveOurs(ln), nil
 	case peer:
 		return servePeer(ln), nil
 	case limit:
 		return serveEcho(ln), nil
 	}
-	return nil, fmt.Errorf("agent %q: it is %v", kind, contestants)
+	return nil, fmt.Errorf("agent %q: it is one of %v", kind, append(contestants, normal))
 }
 
 // serveOurs is what the controller does, its decisions aside: it takes a report every second, and keeps as much of it.

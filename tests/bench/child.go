@@ -18,11 +18,21 @@ import (
 // roleEnv makes this program another part of the bench; see play.
 const roleEnv = "TIDEGATE_BENCH_ROLE"
 
+// sessionEnv lets each part begin a session of its own.
+const sessionEnv = "TIDEGATE_BENCH_SESSIONS"
+
 // play runs the role in the environment and reports whether there was one.
 func play(args []string) (played bool, err error) {
 	switch os.Getenv(roleEnv) {
 	case "":
 		return false, nil
+	}
+	if os.Getenv(sessionEnv) != "" {
+		if _, err := syscall.Setsid(); err != nil {
+			return true, fmt.Errorf("begin a session: %w", err)
+		}
+	}
+	switch os.Getenv(roleEnv) {
 	case "agent":
 		return true, playAgent(args[0], args[1])
 	case "responder":

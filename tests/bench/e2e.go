@@ -37,10 +37,12 @@ type scenario struct {
 
 type e2e struct {
 	*report
-	opts      options
-	dir       string
-	backend   string
-	server    int // its process
+	opts    options
+	dir     string
+	backend string
+	server  int // its process
+	// logged: each HAProxy writes a line about each request to a file, NAME.log.
+	logged    bool
 	scenarios map[string]*scenario
 	ends      []func()
 }
@@ -52,7 +54,7 @@ func runE2E(rep *report, o options, dir string) error {
 	}
 	e := &e2e{report: rep, opts: o, dir: dir, scenarios: map[string]*scenario{}}
 	defer e.close()
-	if err := e.start(); err != nil {
+	if err := e.start(none, peer, ours, normal, limit, sampled); err != nil {
 		return fmt.Errorf("through HAProxy: %w", err)
 	}
 	if err := firstOf(e.saturated(), e.open()); err != nil {
@@ -69,7 +71,7 @@ func (e *e2e) close() {
 }
 
 // start brings up the server and one HAProxy for each scenario; all live until the end.
-func (e *e2e) start() error {
+func (e *e2e) start(scenarios ...string) error {
 	what, err := e.startBackend()
 	if err != nil {
 		return err
@@ -77,7 +79,7 @@ func (e *e2e) start() error {
 	out, _ := exec.Command(must(find("haproxy")), "-v").Output()
 	version, _, _ := strings.Cut(string(out), "\n")
 	e.printf("\n== Through HAProxy (%s; nbthread 1) in front of %s\n", strings.Join(strings.Fields(version)[:min(3, len(strings.Fields(version)))], " "), what)
-	for _, name := range []string{none, peer, ours, limit, sampled} {
+	for _, name := range scenarios {
 		if err := e.startScenario(name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -136,14 +138,14 @@ const e2eConfig = `global
     nbthread 1
     maxconn 4000
     stats socket %[1]s.sock mode 600 level admin
-defaults
+%[5]sdefaults
     mode http
     timeout connect 1s
     timeout client  1m
     timeout server  10s
 frontend front
     bind %[2]s
-    default_backend shop
+%[6]s    default_backend shop
 backend shop
 %[3]s    server node1 %[4]s
 `
@@ -179,10 +181,14 @@ func (e *e2e) startScenario(name string) error {
 		}
 		lines, more = files.BackendLines, []string{"-f", base + "-tidegate.cfg"}
 	}
-	if err := os.WriteFile(base+".cfg", fmt.Appendf(nil, e2eConfig, base, front, lines, e.backend), 0o644); err != nil {
+	global, frontend, log := "", "", "servers.log"
+	if e.logged {
+		global, frontend, log = logGlobal, logFrontend, filepath.Base(base)+".log"
+	}
+	if err := os.WriteFile(base+".cfg", fmt.Appendf(nil, e2eConfig, base, front, lines, e.backend, global, frontend), 0o644); err != nil {
 		return err
 	}
-	if s.pid, err = e.startServer(must(find("haproxy")), append([]string{"-db", "-f", base + ".cfg"}, more...)...); err != nil {
+	if s.pid, err = e.startLogged(log, must(find("haproxy")), append([]string{"-db", "-f", base + ".cfg"}, more...)...); err != nil {
 		return err
 	}
 	e.scenarios[name] = s
@@ -290,7 +296,7 @@ func (e *e2e) measure(names []string, r httpRun) (m measured, err error) {
 }
 
 func (e *e2e) saturated() error {
-	names := []string{none, peer, ours, limit, sampled}
+	names := []string{none, peer, ours, normal, limit, sampled}
 	e.printf("  closed loop, %d connections, all processes on the same processors\n", e2eConns)
 	m, err := e.measure(names, httpRun{Conns: e2eConns, Warm: e2eWarm, Long: e.opts.e2eSlot})
 	if err != nil {
@@ -307,13 +313,14 @@ func (e *e2e) saturated() error {
 		[]series{m.rate, relative, share, m.p50, m.proxy, m.agent, m.seen})
 	e.line(m.rate.conclude("e2e/saturated", "requests/s"))
 	e.line(series{none: m.rate[none], ours: m.rate[sampled]}.conclude("e2e/saturated/sampling=10%", "requests/s"))
+	e.line(series{none: m.rate[none], ours: m.rate[ours], normal: m.rate[normal]}.conclude("e2e/saturated/batch", "requests/s"))
 	e.goal("through HAProxy, saturated: >= 0.75 of no filter", relative[ours], 0.75, false)
 	e.goal("the same with 10 % sampling: >= 0.85", relative[sampled], 0.85, false)
 	return nil
 }
 
 func (e *e2e) open() error {
-	names := []string{none, peer, ours, limit}
+	names := []string{none, peer, ours, normal, limit}
 	e.printf("  open loop, %d requests/s\n", openRate)
 	m, err := e.measure(names, httpRun{Conns: 8, Rate: openRate, Warm: e2eWarm, Long: e.opts.e2eSlot})
 	if err != nil {
@@ -345,14 +352,18 @@ func find(program string) (string, error) {
 
 // startServer runs a server in the foreground until the end. What it says goes to the log in the folder.
 func (e *e2e) startServer(argv0 string, args ...string) (pid int, err error) {
-	log, err := os.OpenFile(filepath.Join(e.dir, "servers.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	return e.startLogged("servers.log", argv0, args...)
+}
+
+func (e *e2e) startLogged(name, argv0 string, args ...string) (pid int, err error) {
+	log, err := os.OpenFile(filepath.Join(e.dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err
 	}
 	defer log.Close()
 	cmd := exec.Command(argv0, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = e.dir, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setsid: e.opts.sessions}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start %s: %w", argv0, err)
 	}

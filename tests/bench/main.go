@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,10 +24,12 @@ type options struct {
 	profiles   string
 	nodeTime   time.Duration
 	backend    string
+	sessions   bool
+	beside     []int
 }
 
 func (o options) wants(part string) bool {
-	return o.only == "" || strings.Contains(","+o.only+",", ","+part+",")
+	return o.only == "" && part != "crowded" || strings.Contains(","+o.only+",", ","+part+",")
 }
 
 func parse(args []string) (o options, err error) {
@@ -35,10 +38,12 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
 	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
-	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx, agent")
+	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx, agent; crowded, if it is named")
 	f.DurationVar(&o.nodeTime, "agent-time", time.Minute, "how long the node agent's own processor time is measured")
 	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
 	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
+	f.BoolVar(&o.sessions, "sessions", false, "every process in a session of its own, which the kernel may share the processors out among (sched(7), autogroup)")
+	beside := f.String("beside", "0,2,4", "busy loops beside HAProxy and agent in the part crowded")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -48,6 +53,13 @@ func parse(args []string) (o options, err error) {
 		if t != "unix" && t != "tcp" {
 			return o, fmt.Errorf("-transport %s: it is unix, tcp or unix,tcp", *transport)
 		}
+	}
+	for _, text := range strings.Split(*beside, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > 64 {
+			return o, fmt.Errorf("-beside %s: numbers from 0 to 64, separated by commas", *beside)
+		}
+		o.beside = append(o.beside, n)
 	}
 	if o.rounds < 1 || o.e2eRounds < 1 || o.slot <= 0 || o.e2eSlot <= 0 || o.nodeTime <= 0 {
 		return o, errors.New("rounds and times must be above 0")
@@ -77,6 +89,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.sessions {
+		if err := os.Setenv(sessionEnv, "1"); err != nil {
+			return err
+		}
+	}
 	dir, err := os.MkdirTemp("", "tgb-")
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
@@ -99,7 +116,7 @@ func run(args []string) error {
 	for _, part := range []struct {
 		name string
 		run  func(*report, options, string) error
-	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}, {"agent", runNode}} {
+	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}, {"agent", runNode}, {"crowded", runCrowded}} {
 		if !o.wants(part.name) {
 			continue
 		}

@@ -95,14 +95,16 @@ func (f figure) MarshalJSON() ([]byte, error) {
 
 // result is the line of JSON that ends a comparison. The ratios are medians of the rounds' ratios.
 type result struct {
-	Bench   string `json:"bench"`
-	None    figure `json:"none,omitzero"`
-	Ours    figure `json:"ours"`
-	Peer    figure `json:"peer,omitzero"`
-	Limit   figure `json:"limit,omitzero"`
-	VsNone  figure `json:"vs_none,omitzero"`
-	VsPeer  figure `json:"vs_peer,omitzero"`
-	VsLimit figure `json:"vs_limit,omitzero"`
+	Bench    string `json:"bench"`
+	None     figure `json:"none,omitzero"`
+	Ours     figure `json:"ours"`
+	Peer     figure `json:"peer,omitzero"`
+	Limit    figure `json:"limit,omitzero"`
+	Normal   figure `json:"normal,omitzero"`
+	VsNone   figure `json:"vs_none,omitzero"`
+	VsPeer   figure `json:"vs_peer,omitzero"`
+	VsLimit  figure `json:"vs_limit,omitzero"`
+	VsNormal figure `json:"vs_normal,omitzero"`
 	// OverLimit is the median of the rounds' differences, where differences say more than ratios.
 	OverLimit figure `json:"over_limit,omitzero"`
 	Unit      string `json:"unit"`
@@ -115,7 +117,7 @@ func (s series) conclude(bench, unit string) result {
 	for _, c := range []struct {
 		who       string
 		value, vs *figure
-	}{{none, &r.None, &r.VsNone}, {peer, &r.Peer, &r.VsPeer}, {limit, &r.Limit, &r.VsLimit}} {
+	}{{none, &r.None, &r.VsNone}, {peer, &r.Peer, &r.VsPeer}, {limit, &r.Limit, &r.VsLimit}, {normal, &r.Normal, &r.VsNormal}} {
 		if len(s[c.who]) > 0 {
 			*c.value, *c.vs = figure(median(s[c.who])), figure(median(s.ratios(ours, c.who)))
 		}
