@@ -26,13 +26,15 @@ func Batch() error {
 	// A thread that has not been changed yet may start another meanwhile, so it is over when a look finds nothing to change.
 	for {
 		changed, err := batchOnce()
+		if changed {
+			batched.Store(true)
+		}
 		if err != nil {
 			return fmt.Errorf("put the process under SCHED_BATCH: %w", err)
 		}
 		if !changed {
 			return nil
 		}
-		batched.Store(true)
 	}
 }
 

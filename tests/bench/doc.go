@@ -5,8 +5,10 @@
 //
 //	none     no agent: HAProxy without the filter (end to end only)
 //	negasus  the stock agent of github.com/negasus/haproxy-spoe-go, which reads the same arguments into a struct
-//	ours     package spoa with its Meter as sink and a report taken every second, as the controller does
-//	echo     frames only: reads no message, keeps nothing, one write for all ACKs of one read; no Go agent can do better
+//	ours     package spoa with its Meter as sink and a report taken every second, under SCHED_BATCH, as the controller does
+//	echo     frames only: reads no message, keeps nothing, one write for all ACKs of one read; no Go agent can do better;
+//	         under SCHED_BATCH, too
+//	ours-normal  ours without SCHED_BATCH (through HAProxy only)
 //
 // Each contestant is a process of its own (this program, started again under another role), so that processor time and
 // allocations are its own. Raw SPOP is made by this process; requests through HAProxy by one more.
