@@ -311,9 +311,11 @@ func (e *e2e) saturated() error {
 	}
 	e.table(names, []string{"requests/s", "of none", "none's CPU of its own", "p50 us", "HAProxy CPU us/request", "agent CPU us/request", "seen by the agent"},
 		[]series{m.rate, relative, share, m.p50, m.proxy, m.agent, m.seen})
-	e.line(m.rate.conclude("e2e/saturated", "requests/s"))
+	e.line(series{none: m.rate[none], ours: m.rate[ours], peer: m.rate[peer], limit: m.rate[limit]}.conclude("e2e/saturated", "requests/s"))
 	e.line(series{none: m.rate[none], ours: m.rate[sampled]}.conclude("e2e/saturated/sampling=10%", "requests/s"))
-	e.line(series{none: m.rate[none], ours: m.rate[ours], normal: m.rate[normal]}.conclude("e2e/saturated/batch", "requests/s"))
+	e.printf("  ours beside ours-normal, by round: %s x the requests, %s x the processor time of a request\n", spread(m.rate.ratios(ours, normal)), spread(m.all.ratios(ours, normal)))
+	e.line(series{ours: m.rate[ours], normal: m.rate[normal]}.conclude("e2e/saturated/batch", "requests/s"))
+	e.line(series{ours: m.all[ours], normal: m.all[normal]}.conclude("e2e/saturated/batch/cpu", "us/request"))
 	e.goal("through HAProxy, saturated: >= 0.75 of no filter", relative[ours], 0.75, false)
 	e.goal("the same with 10 % sampling: >= 0.85", relative[sampled], 0.85, false)
 	return nil
