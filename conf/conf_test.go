@@ -63,6 +63,9 @@ func TestControllerDefaults(t *testing.T) {
 	if err != nil || a != nil {
 		t.Fatalf("agent %v, error %v", a, err)
 	}
+	if !c.SPOA.Batch {
+		t.Error("spoa.scheduling is not batch by default")
+	}
 	shop, old := c.Apps[0], c.Apps[1]
 	if got, want := shop.Policy.Latency, (core.LatencyPolicy{Requests: 15, Threshold: 500 * time.Millisecond, Breaches: 3, Quiet: 300 * time.Second}); got != want {
 		t.Errorf("latency defaults %+v, want those of the 2011 script %+v", got, want)
