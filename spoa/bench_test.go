@@ -3,6 +3,7 @@ package spoa
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -41,19 +42,23 @@ func BenchmarkConnectionsInParallel(b *testing.B) {
 	}
 }
 
-// A ring of messages like those of tests/bench: four backends of four servers, times and ids of their own, counters that
-// advance.
-func benchRing(portions, frames int) [][]byte {
+// A ring of messages like those of tests/bench: four backends of four servers, times of their own, counters that advance. Of those
+// of an earlier tidegate, which have more arguments, each has an id, too.
+func benchRing(portions, frames int, older bool) [][]byte {
 	rng := rand.New(rand.NewPCG(1, 26))
 	ring := make([][]byte, portions)
 	for i := range portions * frames {
 		queue, response := rng.IntN(3)*1500, 2000+int(rng.ExpFloat64()*40_000)
 		t0 := 1795302633168830
-		ring[i/frames] = append(ring[i/frames], notifyFrame(uint64(i+1), message(messageDone, with(doneArgs(),
-			arg{"id", fmt.Sprintf("%08x-37fa-4c6d-ae75-%012x", rng.Uint32(), rng.Uint64()&(1<<48-1))},
+		t1 := t0 + queue + 300
+		args := with(leanArgs(), arg{"w", fmt.Sprintf("%d/0/0/3/%d", queue/1000, t1)})
+		if older {
+			args = with(doneArgs(), arg{"id", fmt.Sprintf("%08x-37fa-4c6d-ae75-%012x", rng.Uint32(), rng.Uint64()&(1<<48-1))},
+				arg{"tw", queue / 1000}, arg{"tc", 0}, arg{"t1", t1})
+		}
+		ring[i/frames] = append(ring[i/frames], notifyFrame(uint64(i+1), message(messageDone, with(args,
 			arg{"be", fmt.Sprint("shop-", i%4)}, arg{"srv", fmt.Sprint("node-", i/4%4)},
-			arg{"tw", queue / 1000}, arg{"tc", 0}, arg{"t1", t0 + queue + 300}, arg{"t2", t0 + queue + 300 + response},
-			arg{"started", 100_000_000 + i/4})...))...)
+			arg{"t2", t1 + response}, arg{"started", 100_000_000 + i/4})...))...)
 	}
 	return ring
 }
@@ -67,13 +72,17 @@ func (c *counting) Heartbeat(time.Time, *Gauges) { c.beats++ }
 // What a frame costs without the system calls: all of it, and with a sink that does nothing.
 func BenchmarkFrame(b *testing.B) {
 	const conns = 128
-	for name, sink := range map[string]Sink{"recorded": NewMeter(MeterOptions{Began: time.Unix(900, 0)}), "decoded": &counting{}} {
+	for _, name := range []string{"recorded", "decoded", "older/recorded", "older/decoded"} {
 		b.Run(name, func(b *testing.B) {
+			var sink Sink = &counting{}
+			if strings.HasSuffix(name, "recorded") {
+				sink = NewMeter(MeterOptions{Began: time.Unix(900, 0)})
+			}
 			s := newSession(sink, newMeters(newPrivateSet()), newNameTable(), 16380, func(reason, string) {})
 			now := time.Unix(1000, 0)
 			s.feed(now, goodHello())
 			// So many that the processor cannot learn them by heart, in the portions in which they come.
-			ring, buf := benchRing(conns, 64), newBuffer(mostBuffer)
+			ring, buf := benchRing(conns, 64, strings.HasPrefix(name, "older")), newBuffer(mostBuffer)
 			b.ReportAllocs()
 			b.ResetTimer()
 			defer reportCPU(b)()
@@ -94,7 +103,7 @@ func BenchmarkFrame(b *testing.B) {
 func BenchmarkPortionsInParallel(b *testing.B) {
 	const conns = 40
 	meter, meters, table := NewMeter(MeterOptions{Began: time.Unix(900, 0)}), newMeters(newPrivateSet()), newNameTable()
-	ring := benchRing(conns, 64)
+	ring := benchRing(conns, 64, false)
 	b.SetParallelism(conns / 2)
 	var next atomic.Int64
 	b.ResetTimer()

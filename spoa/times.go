@@ -1,5 +1,10 @@
 package spoa
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // logTimes is what the text of log variables tells of a request: "%Tw/%Tc/%rc/%sc/t1", t1 being the microsecond at which the
 // server's first bytes came to be looked at. HAProxy 2.6 has no other way to tell the first four, and one text costs it less than
 // five arguments. Numbers that are unknown are negative.
@@ -11,7 +16,76 @@ type logTimes struct {
 	connected      int64 // microseconds since 1970
 }
 
+const (
+	// stampDigits is how many digits microseconds since 1970 have from 2001 to 2286.
+	stampDigits = 16
+	// shortTimes is the length of the text when each number before the stamp has one digit.
+	shortTimes = 8 + stampDigits
+)
+
+// parseLogTimes reads the text in words if it is as nearly all are: four short numbers, and a stamp of 16 digits.
 func parseLogTimes(text []byte) (t logTimes, ok bool) {
+	if len(text) < shortTimes {
+		return parseAnyTimes(text)
+	}
+	rest := len(text) - stampDigits
+	stamp, ok := digits16((*[stampDigits]byte)(text[rest:]))
+	if !ok {
+		return parseAnyTimes(text)
+	}
+	if rest == 8 {
+		// One digit each, as most often.
+		if w := binary.LittleEndian.Uint64(text) ^ digitsAndSlashes; (w|(w+0x0006000600060006))&0xfff0fff0fff0fff0 == 0 {
+			return logTimes{queue: int64(w & 15), connect: int64(w >> 16 & 15), retries: int(w >> 32 & 15), serverConns: int64(w >> 48), connected: stamp}, true
+		}
+	}
+	var n [4]int64
+	at := 0
+	for i := range n {
+		// What follows the short numbers are digits enough to be read as a word.
+		value, size := digitsBefore(binary.LittleEndian.Uint64(text[at : at+8]))
+		n[i], at = value, at+size+1
+		if size == 0 || at > rest || text[at-1] != '/' {
+			return parseAnyTimes(text)
+		}
+	}
+	if at != rest || n[2] >= 1e6 {
+		return parseAnyTimes(text)
+	}
+	return logTimes{queue: n[0], connect: n[1], retries: int(n[2]), serverConns: n[3], connected: stamp}, true
+}
+
+// digitsAndSlashes is 0/0/0/0/ as a word.
+const digitsAndSlashes = 0x2f302f302f302f30
+
+// zeros are eight digits 0 of a text.
+const zeros = 0x3030303030303030
+
+// notDigits has the highest bit of the first byte set that is above 9; what is above that byte says nothing.
+func notDigits(x uint64) uint64 { return (x + 0x7676767676767676 | x) & highBits }
+
+// digitsBefore reads the digits at the front of a word of text, seven at most; none when there are more.
+func digitsBefore(w uint64) (value int64, size int) {
+	x := w ^ zeros
+	size = bits.TrailingZeros64(notDigits(x)) / 8 % 8
+	return int64(eightDigits(x << (64 - 8*size))), size
+}
+
+// eightDigits is the number whose decimal digits are the bytes of x, the first one lowest.
+func eightDigits(x uint64) uint64 {
+	x = x*10 + x>>8
+	const every = 0x000000ff000000ff
+	return (x&every*(100+1000000<<32) + x>>16&every*(1+10000<<32)) >> 32
+}
+
+// digits16 reads 16 digits.
+func digits16(text *[16]byte) (n int64, ok bool) {
+	hi, lo := binary.LittleEndian.Uint64(text[:])^zeros, binary.LittleEndian.Uint64(text[8:])^zeros
+	return int64(eightDigits(hi)*1e8 + eightDigits(lo)), notDigits(hi)|notDigits(lo) == 0
+}
+
+// parseAnyTimes is parseLogTimes for whatever the text is.
+func parseAnyTimes(text []byte) (t logTimes, ok bool) {
 	var parts [5][]byte
 	n, from := 0, 0
 	for i, c := range text {
