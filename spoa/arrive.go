@@ -30,7 +30,7 @@ type ArrivalSink interface {
 }
 
 // arrive reads one message about a request that has come.
-func (d *decoder) arrive(now time.Time, b []byte, n int) (rest []byte, ok bool) {
+func (d *decoder) arrive(b []byte, n int) (rest []byte, ok bool) {
 	a := &d.arrival
 	*a = Arrival{BackendConns: Absent, Queued: Absent}
 	good := true
@@ -49,9 +49,9 @@ func (d *decoder) arrive(now time.Time, b []byte, n int) (rest []byte, ok bool) 
 				a.ID = v.str[:min(len(v.str), maxID)]
 			}
 		case "boot":
-			good = d.name(now, v, &a.Boot) && good
+			good = d.name(v, &a.Boot) && good
 		case "be":
-			good = d.name(now, v, &a.Backend) && good
+			good = d.name(v, &a.Backend) && good
 		case "conn":
 			d.gauge(v, &a.BackendConns)
 		case "q":
@@ -67,7 +67,7 @@ func (d *decoder) arrive(now time.Time, b []byte, n int) (rest []byte, ok bool) 
 	}
 	d.arrivals++
 	if sink, ok := d.sink.(ArrivalSink); ok {
-		sink.Arrive(now, a)
+		sink.Arrive(d.now, a)
 	}
 	return b, true
 }

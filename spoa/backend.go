@@ -248,5 +248,3 @@ func set(to *int, n int) {
 		*to = n
 	}
 }
-
-func micros(d time.Duration) uint64 { return uint64(d / time.Microsecond) }

@@ -2,41 +2,77 @@ package spoa
 
 import "time"
 
-// mostPending is how many samples of one drained input wait for being recorded together.
+// mostPending is how many answers of one drained input wait for being recorded together.
 const mostPending = 64
 
-// pending is a sample that is to be recorded, where k tells. next is the one after it of the same backend, 0 when there is none.
-type pending struct {
-	sample Sample
-	k      *known
-	next   uint8
+// answer is a Sample as a meter needs it, in less space, for many wait. Its names are those of k.
+type answer struct {
+	boot                              string
+	k                                 *known
+	counters                          Counters
+	queue, connect, response          int64 // microseconds, or Absent
+	serverConns, backendConns, queued int32
+	status                            int16
+	// next is the one after it of the same backend, 0 when there is none.
+	next  uint8
+	hasID bool // its id is in the batch
 }
 
-// sameBackend are the samples of one backend, from first to last. backend is nil for those whose backend is not known yet.
+// answerOf is what a meter needs of s, and sample is the reverse, but for the id and what was told of retries.
+func answerOf(s *Sample) answer {
+	return answer{
+		boot: s.Boot, counters: s.Counters, status: int16(s.Status),
+		queue: wholeMicros(s.Queue), connect: wholeMicros(s.Connect), response: wholeMicros(s.Response),
+		serverConns: gauge(s.ServerConns), backendConns: gauge(s.BackendConns), queued: gauge(s.Queued),
+	}
+}
+
+func (a *answer) sample(k *known) Sample {
+	return Sample{
+		Boot: a.boot, Backend: k.backendName, Server: k.serverName, Status: int(a.status),
+		Queue: duration(a.queue), Connect: duration(a.connect), Response: duration(a.response),
+		ServerConns: int(a.serverConns), BackendConns: int(a.backendConns), Queued: int(a.queued), Counters: a.counters,
+	}
+}
+
+func wholeMicros(d time.Duration) int64 {
+	if d < 0 {
+		return Absent
+	}
+	return int64(d / time.Microsecond)
+}
+
+func gauge(n int) int32 { return int32(min(max(n, Absent), maxGauge-1)) }
+
+// sameBackend are the answers of one backend, from first to last. backend is nil for those whose backend is not known yet.
 type sameBackend struct {
 	backend     *backend
 	first, last uint8
 }
 
-// batch are the samples of an input that wait. Those of one backend are recorded under one lock: connections on all
+// batch are the answers of an input that wait. Those of one backend are recorded under one lock: connections on all
 // processors feed the same backends, and each time one takes over from another costs more than recording a sample.
 type batch struct {
 	now    time.Time
 	moment moment
-	list   [mostPending]pending
+	list   [mostPending]answer
+	ids    [mostPending][]byte // parts of the input, nil where there is none
 	groups [mostPending]sameBackend
 	n      uint8
 	many   uint8 // the groups in use
 }
 
-// room is where the next sample goes.
-func (t *batch) room() *Sample { return &t.list[t.n].sample }
+// room is where the next answer goes.
+func (t *batch) room() *answer { return &t.list[t.n%mostPending] }
 
-// add takes the sample that has been put there.
-func (t *batch) add(k *known) {
-	i := t.n
-	p := &t.list[i]
-	p.k, p.next = k, 0
+// add takes the answer that has been put there.
+func (t *batch) add(k *known, id []byte) {
+	i := t.n % mostPending
+	a := &t.list[i]
+	a.k, a.next, a.hasID = k, 0, len(id) > 0
+	if a.hasID {
+		t.ids[i] = id
+	}
 	t.n++
 	g := k.group
 	if g >= t.many || t.groups[g].backend != k.backend {
@@ -78,16 +114,25 @@ func (m *Meter) doneAll(t *batch) {
 			continue
 		}
 		// Not known to the connection yet, or forgotten by the meter.
-		for p := &t.list[g.first]; ; p = &t.list[p.next] {
-			m.done(t.now, &t.moment, &p.sample, p.k)
-			if p.next == 0 {
+		for i := g.first; ; i = t.list[i].next {
+			a := &t.list[i]
+			m.done(t.now, &t.moment, a, t.takeID(i), a.k)
+			if a.next == 0 {
 				break
 			}
 		}
 	}
 }
 
-// doneAll records the samples from the first on that are of the backend; false when it has been forgotten.
+// takeID is the id of an answer, which is not kept: it is part of a connection's buffer, which may go.
+func (t *batch) takeID(i uint8) (id []byte) {
+	if t.list[i].hasID {
+		id, t.ids[i] = t.ids[i], nil
+	}
+	return id
+}
+
+// doneAll records the answers from the first on that are of the backend; false when it has been forgotten.
 func (b *backend) doneAll(t *batch, first uint8) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,11 +140,13 @@ func (b *backend) doneAll(t *batch, first uint8) bool {
 		return false
 	}
 	in := b.intake(&t.moment)
-	for p := &t.list[first]; ; p = &t.list[p.next] {
-		in.record(&p.sample, p.k)
-		// It is part of a connection's buffer, which may go.
-		p.sample.ID = nil
-		if p.next == 0 {
+	for i := first; ; {
+		a := &t.list[i%mostPending]
+		if a.hasID {
+			b.open.close(t.takeID(i))
+		}
+		in.record(a, a.k)
+		if i = a.next; i == 0 {
 			break
 		}
 	}

@@ -3,7 +3,6 @@ package spoa
 import (
 	"encoding/binary"
 	"math/bits"
-	"time"
 )
 
 const (
@@ -77,62 +76,64 @@ func (k *knownServers) claim(i uint64) *known {
 	return &k[i]
 }
 
-// take hands on a sample of what the layout has read from b. It is false when something must be counted or refused, which has
-// not been done.
-func (d *decoder) take(now time.Time, b []byte) bool {
-	l := &d.layout
-	if st := l.nums[numStatus]; st != Absent && st < minStatus {
+// take hands on what the layout has read from b. It is false when something must be counted or refused, which has not been done.
+func (d *decoder) take(b []byte) bool {
+	n, texts := &d.layout.nums, &d.layout.texts
+	status := n[numStatus]
+	if status != Absent && status < minStatus {
 		return false
 	}
-	retries, redispatched := int(l.nums[numRetries]), false
-	if text := l.texts[textRetries].of(b); len(text) > 0 {
+	t := logTimes{
+		queue: n[numTw], connect: n[numTc], connected: n[numT1],
+		retries: int(n[numRetries]), redispatched: n[numRedispatched] > 0, serverConns: n[numServerConns],
+	}
+	if text := texts[textTimes].of(b); len(text) > 0 {
 		var ok bool
-		if retries, redispatched, ok = parseRetries(text); !ok {
+		if t, ok = parseLogTimes(text); !ok {
 			return false
 		}
-	}
-	boot, k := d.takeNames(now, b)
-	if k == nil {
-		return false
-	}
-	s := d.room()
-	stamps, timers := [3]int64(l.nums[numT0:]), [3]int64(l.nums[numTw:])
-	s.Retries, s.Redispatched = retries, redispatched || l.nums[numRedispatched] > 0
-	s.ServerConns, s.BackendConns, s.Queued = int(l.nums[numServerConns]), int(l.nums[numBackendConns]), int(l.nums[numQueued])
-	if text := l.texts[textTimes].of(b); len(text) > 0 {
-		t, ok := parseLogTimes(text)
+	} else if text := texts[textRetries].of(b); len(text) > 0 {
+		retries, redispatched, ok := parseRetries(text)
 		if !ok {
 			return false
 		}
-		t.set(s, &stamps, &timers)
+		t.retries, t.redispatched = retries, t.redispatched || redispatched
 	}
-	if !s.timing(&stamps, &timers) {
+	queue, connect, response, ok := spans(n[numT0], t.connected, n[numT2], t.queue, t.connect, n[numTr])
+	if !ok {
 		return false
 	}
-	id := l.texts[textID].of(b)
-	s.ID = id[:min(len(id), maxID)]
-	s.Boot, s.Backend, s.Server = boot, k.backendName, k.serverName
-	s.Status = int(l.nums[numStatus])
-	started, current, noResponse, answered := l.nums[numStarted], l.nums[numCurrent], l.nums[numNoResponse], l.nums[numAnswered]
-	c := &s.Counters
+	boot, k := d.takeNames(b)
+	if k == nil {
+		return false
+	}
+	a := d.room()
+	a.boot, a.status = boot, int16(status)
+	a.queue, a.connect, a.response = queue, connect, response
+	a.serverConns, a.backendConns, a.queued = int32(max(t.serverConns, Absent)), int32(n[numBackendConns]), int32(n[numQueued])
+	started, current, noResponse, answered := n[numStarted], n[numCurrent], n[numNoResponse], n[numAnswered]
+	c := &a.counters
 	c.Started, c.Current, c.NoResponse = uint32(max(started, 0)), uint32(max(current, 0)), uint32(max(noResponse, 0))
 	c.Answered, c.AnswersKnown = uint32(max(answered, 0)), answered >= 0
 	c.Known = started|current|noResponse >= 0
-	s.BackendConns = s.backendConns()
-	d.hand(now, k)
+	if a.backendConns == Absent && c.Known && c.Current < maxGauge {
+		a.backendConns = int32(c.Current)
+	}
+	id := texts[textID].of(b)
+	d.hand(k, id[:min(len(id), maxID)], &t)
 	return true
 }
 
 // takeNames returns the boot id and the server of the sample; nil when a name is not one, or there is no backend. No name is
 // kept for Other, which must not come from the wire.
-func (d *decoder) takeNames(now time.Time, b []byte) (bootID string, k *known) {
+func (d *decoder) takeNames(b []byte) (bootID string, k *known) {
 	at := &d.layout.texts
 	if at[textBackend].from == at[textBackend].to {
 		return "", nil
 	}
 	ok, boot := true, at[textBoot].of(b)
 	if bootID = d.boot; bootID != string(boot) {
-		if bootID, ok = d.nameOrNone(now, boot); !ok {
+		if bootID, ok = d.nameOrNone(boot); !ok {
 			return "", nil
 		}
 		if bootID != Other {
@@ -151,10 +152,10 @@ func (d *decoder) takeNames(now time.Time, b []byte) (bootID string, k *known) {
 		return bootID, &d.knowns[i]
 	}
 	fresh := known{ends: ends}
-	if fresh.backendName, ok = d.nameOrNone(now, at[textBackend].of(b)); !ok {
+	if fresh.backendName, ok = d.nameOrNone(at[textBackend].of(b)); !ok {
 		return "", nil
 	}
-	if fresh.serverName, ok = d.nameOrNone(now, at[textServer].of(b)); !ok {
+	if fresh.serverName, ok = d.nameOrNone(at[textServer].of(b)); !ok {
 		return "", nil
 	}
 	// Samples that wait point to places that are about to change.
@@ -166,9 +167,9 @@ func (d *decoder) takeNames(now time.Time, b []byte) (bootID string, k *known) {
 	return bootID, k
 }
 
-func (d *decoder) nameOrNone(now time.Time, b []byte) (string, bool) {
+func (d *decoder) nameOrNone(b []byte) (string, bool) {
 	if len(b) == 0 {
 		return "", true
 	}
-	return d.names.of(now, b)
+	return d.names.of(d.now, b)
 }

@@ -62,7 +62,8 @@ func (d *decoder) first(now time.Time, b []byte) (rest []byte) {
 		d.notify(now, b)
 		return nil
 	}
-	if rest, ok = d.done(now, rest[1:], int(rest[0])); !ok {
+	d.now = now
+	if rest, ok = d.done(rest[1:], int(rest[0])); !ok {
 		d.count.malformed(reasonMessage)
 		return nil
 	}
@@ -86,7 +87,7 @@ func TestShippedMessagesAreReadAlongTheirLayout(t *testing.T) {
 			return append(make([]byte, 0, len(b)+slack), b...)
 		}
 		d = decoder{names: newNames(newNameTable()), sink: noSink{}, count: newTally()}
-		if _, ok := d.done(time.Time{}, body(args), len(args)); !ok {
+		if _, ok := d.done(body(args), len(args)); !ok {
 			t.Fatalf("%s: refused", name)
 		}
 		for what, change := range map[string][]arg{

@@ -102,18 +102,18 @@ func NewMeter(o MeterOptions) *Meter {
 
 // Done records one answered request.
 func (m *Meter) Done(now time.Time, s *Sample) {
-	at := m.shared.moment(m.shared.at(now))
-	m.done(now, &at, s, &known{})
+	at, a := m.shared.moment(m.shared.at(now)), answerOf(s)
+	m.done(now, &at, &a, s.ID, &known{backendName: s.Backend, serverName: s.Server})
 }
 
-// done is Done at a time that is known in both ways, for a connection that keeps in k where the sample belongs.
-func (m *Meter) done(now time.Time, at *moment, s *Sample, k *known) {
-	for k.backend == nil || !k.backend.done(at, s, k) {
-		b := m.backend(now, s.Backend)
+// done is Done of an answer, at a time that is known in both ways, for a connection that keeps in k where it belongs.
+func (m *Meter) done(now time.Time, at *moment, a *answer, id []byte, k *known) {
+	for k.backend == nil || !k.backend.done(at, a, id, k) {
+		b := m.backend(now, k.backendName)
 		k.server = nil
-		if k.backend = nil; b.name == s.Backend {
+		if k.backend = nil; b.name == k.backendName {
 			k.backend = b
-		} else if b.done(at, s, k) {
+		} else if b.done(at, a, id, k) {
 			return
 		}
 	}

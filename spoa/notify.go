@@ -29,6 +29,7 @@ const (
 
 // decoder reads NOTIFY payloads in place. It keeps its working memory from message to message.
 type decoder struct {
+	now     time.Time // of the payload
 	names   *names
 	sink    Sink
 	count   counter
@@ -44,6 +45,7 @@ type decoder struct {
 	stranger known
 	boot     string // a name that came lately
 	batch    *batch // nil until something waits
+	answer   answer // in place of the batch where there is no meter
 	arrival  Arrival
 	counted
 }
@@ -70,6 +72,7 @@ func (p counterBits) mark(c *Counters) {
 // notify hands every message of one NOTIFY payload to the sink. What is malformed is counted; when the rest cannot be
 // read because of it, the rest is left out.
 func (d *decoder) notify(now time.Time, b []byte) {
+	d.now = now
 	for len(b) > 0 {
 		name, rest, ok := readString(b)
 		if !ok || len(rest) == 0 {
@@ -80,13 +83,13 @@ func (d *decoder) notify(now time.Time, b []byte) {
 		b = rest[1:]
 		switch {
 		case string(name) == messageDone:
-			b, ok = d.done(now, b, n)
+			b, ok = d.done(b, n)
 		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
 			d.settle()
-			b, ok = d.heartbeat(now, b, n)
+			b, ok = d.heartbeat(b, n)
 		case string(name) == messageArrive:
 			d.settle()
-			b, ok = d.arrive(now, b, n)
+			b, ok = d.arrive(b, n)
 		default:
 			d.count.malformed(reasonUnknown)
 			b, ok = skip(b, n)
@@ -108,12 +111,12 @@ func skip(b []byte, n int) (rest []byte, ok bool) {
 }
 
 // done reads one message about a request that has been answered: along the layout of the last one if it looks the same.
-func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
-	if used, ok := d.layout.read(b, n); ok && d.take(now, b) {
+func (d *decoder) done(b []byte, n int) (rest []byte, ok bool) {
+	if used, ok := d.layout.read(b, n); ok && d.take(b) {
 		return b[used:], true
 	}
 	good := true
-	if rest, good, ok = d.doneArgs(now, b, n); !ok {
+	if rest, good, ok = d.doneArgs(b, n); !ok {
 		return nil, false
 	}
 	d.layout.learn(b, n)
@@ -128,15 +131,15 @@ func (d *decoder) done(now time.Time, b []byte, n int) (rest []byte, ok bool) {
 		d.sample.BackendConns = d.sample.backendConns()
 		d.dones++
 		d.settle()
-		d.sink.Done(now, &d.sample)
+		d.sink.Done(d.now, &d.sample)
 	}
 	return rest, true
 }
 
-// room is where the next sample that is read along the layout goes.
-func (d *decoder) room() *Sample {
+// room is where the next answer that is read along the layout goes.
+func (d *decoder) room() *answer {
 	if d.meter == nil {
-		return &d.sample
+		return &d.answer
 	}
 	if d.batch == nil {
 		d.batch = &batch{}
@@ -144,25 +147,27 @@ func (d *decoder) room() *Sample {
 	return d.batch.room()
 }
 
-// hand gives the sample there to the sink.
-func (d *decoder) hand(now time.Time, k *known) {
+// hand gives the answer there to the sink. t has what is told of the connection to the server.
+func (d *decoder) hand(k *known, id []byte, t *logTimes) {
 	d.dones++
 	if d.meter == nil {
-		d.sink.Done(now, &d.sample)
+		d.sample = d.answer.sample(k)
+		d.sample.ID, d.sample.Retries, d.sample.Redispatched = id, t.retries, t.redispatched
+		d.sink.Done(d.now, &d.sample)
 		return
 	}
-	t := d.batch
-	if now != t.now {
-		t.now, t.moment = now, d.meter.shared.moment(d.meter.shared.at(now))
+	w := d.batch
+	if w.n == 0 && w.now != d.now {
+		w.now, w.moment = d.now, d.meter.shared.moment(d.meter.shared.at(d.now))
 	}
 	// The first sample of a server is recorded at once, so that those of one backend stay in their order.
-	if t.add(k); t.n == mostPending || k.backend == nil {
+	if w.add(k, id); w.n == mostPending || k.backend == nil {
 		d.settle()
 	}
 }
 
 // doneArgs reads the arguments one by one; not good when one of them makes the message unusable.
-func (d *decoder) doneArgs(now time.Time, b []byte, n int) (rest []byte, good, ok bool) {
+func (d *decoder) doneArgs(b []byte, n int) (rest []byte, good, ok bool) {
 	d.sample = Sample{Status: Absent, Retries: Absent, ServerConns: Absent, BackendConns: Absent, Queued: Absent}
 	d.stamps, d.timers, d.present = [3]int64{Absent, Absent, Absent}, [3]int64{Absent, Absent, Absent}, 0
 	good = true
@@ -175,13 +180,13 @@ func (d *decoder) doneArgs(now time.Time, b []byte, n int) (rest []byte, good, o
 		if v.kind == typeddata.TypeNull {
 			continue
 		}
-		good = d.doneArg(now, key, v) && good
+		good = d.doneArg(key, v) && good
 	}
 	return b, good, true
 }
 
 // doneArg takes one argument; false when its value makes the whole message unusable.
-func (d *decoder) doneArg(now time.Time, key []byte, v value) bool {
+func (d *decoder) doneArg(key []byte, v value) bool {
 	s := &d.sample
 	switch string(key) {
 	case "id":
@@ -189,11 +194,11 @@ func (d *decoder) doneArg(now time.Time, key []byte, v value) bool {
 			s.ID = v.str[:min(len(v.str), maxID)]
 		}
 	case "boot":
-		return d.name(now, v, &s.Boot)
+		return d.name(v, &s.Boot)
 	case "be":
-		return d.name(now, v, &s.Backend)
+		return d.name(v, &s.Backend)
 	case "srv":
-		return d.name(now, v, &s.Server)
+		return d.name(v, &s.Server)
 	case "st":
 		return d.status(v)
 	case "t0":
@@ -227,7 +232,7 @@ func (d *decoder) doneArg(now time.Time, key []byte, v value) bool {
 }
 
 // heartbeat reads one message about a backend.
-func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok bool) {
+func (d *decoder) heartbeat(b []byte, n int) (rest []byte, ok bool) {
 	g := &d.gauges
 	*g = Gauges{InFlight: Absent, Queued: Absent, Up: Absent, Servers: g.Servers[:0]}
 	d.present = 0
@@ -243,9 +248,9 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 		}
 		switch string(key) {
 		case "boot":
-			good = d.name(now, v, &g.Boot) && good
+			good = d.name(v, &g.Boot) && good
 		case "be":
-			good = d.name(now, v, &g.Backend) && good
+			good = d.name(v, &g.Backend) && good
 		case "conn":
 			d.gauge(v, &g.InFlight)
 		case "q":
@@ -254,7 +259,7 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 			d.gauge(v, &g.Up)
 		default:
 			if server, found := bytes.CutPrefix(key, []byte("c.")); found {
-				d.serverGauge(now, server, v)
+				d.serverGauge(server, v)
 			} else {
 				d.counterArg(key, v, &g.Counters)
 			}
@@ -267,15 +272,15 @@ func (d *decoder) heartbeat(now time.Time, b []byte, n int) (rest []byte, ok boo
 	if good {
 		d.present.mark(&g.Counters)
 		d.beats++
-		d.sink.Heartbeat(now, g)
+		d.sink.Heartbeat(d.now, g)
 	}
 	return b, true
 }
 
-func (d *decoder) serverGauge(now time.Time, server []byte, v value) {
+func (d *decoder) serverGauge(server []byte, v value) {
 	conns := Absent
 	d.gauge(v, &conns)
-	name, ok := d.names.of(now, server)
+	name, ok := d.names.of(d.now, server)
 	if !ok {
 		d.count.malformed(reasonName)
 		return
@@ -342,14 +347,14 @@ func (d *decoder) gauge(v value, to *int) {
 }
 
 // name stores a name; false when it is none.
-func (d *decoder) name(now time.Time, v value, to *string) bool {
+func (d *decoder) name(v value, to *string) bool {
 	if !d.isString(v) {
 		return false
 	}
 	if len(v.str) == 0 {
 		return true
 	}
-	name, ok := d.names.of(now, v.str)
+	name, ok := d.names.of(d.now, v.str)
 	if !ok {
 		d.count.malformed(reasonName)
 		return false
@@ -424,19 +429,27 @@ func parseRetries(text []byte) (n int, redispatched, ok bool) {
 // timing works out the three times from stamps in microseconds and timers in milliseconds; false when one of them is beyond
 // a day.
 func (s *Sample) timing(stamps, timers *[3]int64) bool {
+	queue, connect, response, ok := spans(stamps[0], stamps[1], stamps[2], timers[0], timers[1], timers[2])
+	s.Queue, s.Connect, s.Response = duration(queue), duration(connect), duration(response)
+	return ok
+}
+
+// spans are the three times in microseconds, or Absent, from the stamps t0 to t2 in microseconds and the timers tw, tc and tr in
+// milliseconds; not ok when one of them is beyond a day.
+func spans(t0, t1, t2, tw, tc, tr int64) (queue, connect, response int64, ok bool) {
 	const most = int64(maxTimer / time.Millisecond)
-	if timers[0] > most || timers[1] > most || timers[2] > most {
-		return false
+	if tw > most || tc > most || tr > most {
+		return 0, 0, 0, false
 	}
-	before, ok := elapsed(stamps[0], stamps[1])
+	before, ok := elapsed(t0, t1)
 	if !ok {
-		return false
+		return 0, 0, 0, false
 	}
-	after, ok := elapsed(stamps[1], stamps[2])
+	after, ok := elapsed(t1, t2)
 	if !ok {
-		return false
+		return 0, 0, 0, false
 	}
-	queue, connect, response := milliseconds(timers[0]), milliseconds(timers[1]), milliseconds(timers[2])
+	queue, connect, response = milliseconds(tw), milliseconds(tc), milliseconds(tr)
 	if after != Absent && (response < 0 || near(after, response)) {
 		response = after
 	}
@@ -449,28 +462,36 @@ func (s *Sample) timing(stamps, timers *[3]int64) bool {
 			queue = max(0, before-connect)
 		}
 	}
-	s.Queue, s.Connect, s.Response = queue, connect, response
-	return true
+	return queue, connect, response, true
 }
 
-func milliseconds(n int64) time.Duration {
+// milliseconds are n of them in microseconds.
+func milliseconds(n int64) int64 {
 	if n < 0 {
 		return Absent
 	}
-	return time.Duration(n) * time.Millisecond
+	return n * 1000
 }
 
-func near(a, b time.Duration) bool { return (a - b).Abs() <= clockSlack }
+// duration is that of so many microseconds, or Absent.
+func duration(us int64) time.Duration {
+	if us < 0 {
+		return Absent
+	}
+	return time.Duration(us) * time.Microsecond
+}
 
-// elapsed is the time between two stamps in microseconds; Absent when one is missing or the clock went back; not ok when
-// it is beyond a day.
-func elapsed(from, to int64) (d time.Duration, ok bool) {
+func near(a, b int64) bool {
+	const slack = int64(clockSlack / time.Microsecond)
+	return a-b <= slack && b-a <= slack
+}
+
+// elapsed are the microseconds between two stamps; Absent when one is missing or the clock went back; not ok when they are more
+// than a day.
+func elapsed(from, to int64) (us int64, ok bool) {
 	if from <= 0 || to <= 0 || to < from {
 		return Absent, true
 	}
-	us := to - from
-	if us > int64(maxTimer/time.Microsecond) {
-		return 0, false
-	}
-	return time.Duration(us) * time.Microsecond, true
+	us = to - from
+	return us, us <= int64(maxTimer/time.Microsecond)
 }

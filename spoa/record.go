@@ -58,15 +58,16 @@ func (t *told) counters() Counters {
 	}
 }
 
-// done records a sample; false when the backend has just been forgotten.
-func (b *backend) done(m *moment, s *Sample, k *known) bool {
+// done records an answer; false when the backend has just been forgotten.
+func (b *backend) done(m *moment, a *answer, id []byte, k *known) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.gone {
 		return false
 	}
+	b.open.close(id)
 	in := b.intake(m)
-	in.record(s, k)
+	in.record(a, k)
 	in.end()
 	return true
 }
@@ -112,16 +113,15 @@ func (in *intake) enter() {
 	}
 }
 
-// record takes a sample. k.server is the sample's server if it is not nil and still there, and is set.
-func (in *intake) record(s *Sample, k *known) {
+// record takes an answer. k.server is its server if it is not nil and still there, and is set.
+func (in *intake) record(a *answer, k *known) {
 	b := in.backend
-	b.open.close(s.ID)
 	answers := false
 	if b.name != Other {
-		answers = in.count(s.Boot, &s.Counters)
+		answers = in.count(a.boot, &a.counters)
 		if !in.beating {
-			set(&b.inFlight, s.BackendConns)
-			set(&b.queued, s.Queued)
+			set(&b.inFlight, int(a.backendConns))
+			set(&b.queued, int(a.queued))
 		}
 	}
 	if !answers {
@@ -133,23 +133,23 @@ func (in *intake) record(s *Sample, k *known) {
 	}
 	b.sampled++
 	failed := uint64(0)
-	if s.Status >= 500 {
+	if a.status >= 500 {
 		failed = 1
 		b.errors++
 		in.add.Errors++
 	}
-	if s.Server != "" {
-		in.serve(s, k, failed)
+	if k.serverName != "" {
+		in.serve(a, k, failed)
 	}
 }
 
-// serve takes what a sample says of its server.
-func (in *intake) serve(s *Sample, k *known, failed uint64) {
+// serve takes what an answer says of its server.
+func (in *intake) serve(a *answer, k *known, failed uint64) {
 	b, v := in.backend, k.server
 	if v == nil || v.gone {
-		v = b.server(in.at, s.Server)
+		v = b.server(in.at, k.serverName)
 		k.server = nil
-		if v.name == s.Server {
+		if v.name == k.serverName {
 			k.server = v
 		}
 	}
@@ -159,9 +159,9 @@ func (in *intake) serve(s *Sample, k *known, failed uint64) {
 	}
 	w := v.work
 	one := window.Bucket{Arrivals: 1, Completions: 1, Errors: failed}
-	if s.Response >= 0 {
+	if a.response >= 0 {
 		one.Timed = 1
-		one.Queue, one.Connect, one.Response = micros(max(s.Queue, 0)), micros(max(s.Connect, 0)), micros(s.Response)
+		one.Queue, one.Connect, one.Response = uint64(max(a.queue, 0)), uint64(max(a.connect, 0)), uint64(a.response)
 		in.add.Timed++
 		in.add.Queue += one.Queue
 		in.add.Connect += one.Connect
@@ -169,7 +169,7 @@ func (in *intake) serve(s *Sample, k *known, failed uint64) {
 		b.sketch.AddIn(in.backendPart, one.Queue+one.Connect+one.Response)
 		if t := b.timings.Next(); t != nil {
 			t.queue, t.connect, t.response = shorten(one.Queue), shorten(one.Connect), shorten(one.Response)
-			t.server, t.status = v.id, int16(s.Status)
+			t.server, t.status = v.id, a.status
 		}
 		w.sketch.AddIn(in.serverPart, one.Response)
 	}
@@ -177,7 +177,7 @@ func (in *intake) serve(s *Sample, k *known, failed uint64) {
 	w.requests++
 	w.errors += failed
 	w.minutes.Count(in.sec, &one, b.budget)
-	if !in.beating && s.ServerConns != Absent {
-		v.inFlight = int32(s.ServerConns)
+	if !in.beating && a.serverConns != Absent {
+		v.inFlight = a.serverConns
 	}
 }
