@@ -175,7 +175,7 @@ func server(i int, s *core.ServerObs) []float64 {
 	x, p := &s.Proxy, &s.Pool
 	return append([]float64{float64(i)}, trim([]float64{
 		float64(x.Weight), float64(x.Current), float64(x.Queued), float64(p.Total), float64(p.Ready), float64(p.Starting), float64(p.Draining), p.Busy, float64(p.Target), float64(s.Answers),
-		oneIf(p.Ordered), float64(p.Min), float64(p.Max), float64(p.Step), oneIf(p.Drained),
+		oneIf(p.Ordered), float64(p.Min), float64(p.Max), float64(p.Step), oneIf(p.Drained), oneIf(p.OldFirst),
 	})...)
 }
 
@@ -208,7 +208,7 @@ func setCounts(a *core.AppObs, v []float64) error {
 }
 
 func setServer(s *core.ServerObs, v []float64) error {
-	v, err := padded("a server", v, 15)
+	v, err := padded("a server", v, 16)
 	if err != nil {
 		return err
 	}
@@ -217,6 +217,7 @@ func setServer(s *core.ServerObs, v []float64) error {
 	p.Total, p.Ready, p.Starting, p.Draining, p.Busy, p.Target = int(v[3]), int(v[4]), int(v[5]), int(v[6]), v[7], int(v[8])
 	s.Answers = int(v[9])
 	p.Ordered, p.Min, p.Max, p.Step, p.Drained = v[10] != 0, int(v[11]), int(v[12]), int(v[13]), v[14] != 0
+	p.OldFirst = v[15] != 0
 	return nil
 }
 

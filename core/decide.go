@@ -372,9 +372,6 @@ func (t *turn) dataProblem() (Code, string) {
 	if t.p.Strategy == Latency && !t.o.Traffic.Known {
 		return CodeHoldNoData, "no timing comes from HAProxy's SPOE filter"
 	}
-	if t.o.Traffic.Known && t.p.ErrorStorm > 0 && t.o.Traffic.Errors > t.p.ErrorStorm {
-		return CodeHoldErrors, fmt.Sprintf("%.0f %% of the requests end in errors", 100*t.o.Traffic.Errors)
-	}
 	busy, running, managed := 0.0, 0, false
 	for i := range t.servers {
 		v := &t.servers[i]
@@ -390,6 +387,9 @@ func (t *turn) dataProblem() (Code, string) {
 	}
 	if managed && busy == 0 && running > 2 {
 		return CodeHoldZero, fmt.Sprintf("no worker is reported busy while HAProxy has %d requests running", running)
+	}
+	if t.o.Traffic.Known && t.p.ErrorStorm > 0 && t.o.Traffic.Errors > t.p.ErrorStorm {
+		return CodeHoldErrors, fmt.Sprintf("%.0f %% of the requests end in errors", 100*t.o.Traffic.Errors)
 	}
 	return "", ""
 }

@@ -152,6 +152,8 @@ type PoolObs struct {
 	Min  int `json:"min,omitempty"`
 	Max  int `json:"max,omitempty"`
 	Step int `json:"step,omitempty"`
+	// OldFirst: when fewer are wanted the oldest workers leave, also while others are starting.
+	OldFirst bool `json:"old_first,omitempty"`
 	// Drained: a person on the node has taken the app out of service there.
 	Drained bool `json:"drained,omitempty"`
 }

@@ -45,7 +45,7 @@ func (t *turn) sizingObs() sizing.Observation {
 		pool := &v.o.Pool
 		n := sizing.Node{
 			Name: v.p.Name, Up: !t.lost(v), Known: pool.Known, Max: v.p.MaxWorkers,
-			Total: pool.Total, Starting: pool.Starting, Draining: pool.Draining, Busy: pool.Busy, BusyKnown: pool.BusyKnown,
+			Total: pool.Total, Starting: pool.Starting, Draining: pool.Draining, Busy: pool.Busy, BusyKnown: pool.BusyKnown, OldFirst: pool.OldFirst,
 		}
 		if v.m.Phase.InService() {
 			n.Ready, n.Fresh = pool.Ready, v.fresh()

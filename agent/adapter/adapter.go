@@ -120,6 +120,8 @@ type Limits struct {
 	Max int `json:"max"`
 	// Ceiling: the target is only what there may be at most; the server itself decides how many there are.
 	Ceiling bool `json:"ceiling"`
+	// OldFirst: for a lower target the oldest workers leave, also while others are still starting.
+	OldFirst bool `json:"old_first"`
 	// Costly: a change replaces all workers, so that it should be rare.
 	Costly bool `json:"costly"`
 }

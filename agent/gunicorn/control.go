@@ -47,7 +47,7 @@ func New(path string, least, most int) *Control {
 func (c *Control) Owns() []string { return []string{filepath.Clean(c.path)} }
 
 // Limits has no bounds but one worker, which gunicorn always keeps.
-func (c *Control) Limits() adapter.Limits { return adapter.Limits{} }
+func (c *Control) Limits() adapter.Limits { return adapter.Limits{OldFirst: true} }
 
 // Observe asks the master for its counts and lists its workers.
 func (c *Control) Observe(now time.Time) (adapter.Workers, error) {

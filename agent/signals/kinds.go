@@ -20,6 +20,8 @@ type kind struct {
 	started func(title string) bool
 	// worker tells by its title whether a child is a worker, and its number; nil where all children are workers.
 	worker func(title string) (number int, ok bool)
+	// oldFirst tells that the oldest leave, also while others are starting.
+	oldFirst bool
 	// leaving puts workers, oldest first, into the order in which the master tells them to leave.
 	leaving func(workers []worker)
 }
@@ -30,7 +32,7 @@ type worker struct {
 	number int
 }
 
-var gunicornKind = kind{name: "gunicorn", floor: 1, successor: ".2", leaving: func([]worker) {}}
+var gunicornKind = kind{name: "gunicorn", floor: 1, successor: ".2", oldFirst: true, leaving: func([]worker) {}}
 
 // unicornKind: workers are numbered from 0, and those with the highest numbers leave; a free number is given again. A new
 // master has the pid file before it has loaded the application, and its title once it has.

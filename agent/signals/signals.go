@@ -61,8 +61,10 @@ func newMaster(k kind, pidFile string, least, most int) *Master {
 // Owns is the pid file.
 func (m *Master) Owns() []string { return []string{filepath.Clean(m.pidFile)} }
 
-// Limits tells whether the server can do with no worker; there is no other bound.
-func (m *Master) Limits() adapter.Limits { return adapter.Limits{Zero: m.kind.floor == 0} }
+// Limits tells whether the server can do with no worker, and who leaves first; there is no other bound.
+func (m *Master) Limits() adapter.Limits {
+	return adapter.Limits{Zero: m.kind.floor == 0, OldFirst: m.kind.oldFirst}
+}
 
 // Observe finds the master by its pid file and lists its workers.
 func (m *Master) Observe(now time.Time) (adapter.Workers, error) {

@@ -49,7 +49,9 @@ func New(stats, fifo string, least, most int) *Server {
 func (s *Server) Owns() []string { return []string{s.stats, filepath.Clean(s.fifo)} }
 
 // Limits has --processes as its bound, once it was seen. One worker always stays.
-func (s *Server) Limits() adapter.Limits { return adapter.Limits{Max: len(s.steer.respawns)} }
+func (s *Server) Limits() adapter.Limits {
+	return adapter.Limits{Max: len(s.steer.respawns), OldFirst: true}
+}
 
 // read asks the stats socket and finds the processes that it names.
 func (s *Server) read() (*reading, error) {

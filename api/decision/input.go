@@ -128,6 +128,7 @@ type InputPool struct {
 	Max       Whole    `json:"max"`
 	Step      Whole    `json:"step"`
 	Drained   bool     `json:"drained"`
+	OldFirst  bool     `json:"old_first"`
 	BusyKnown *bool    `json:"busy_known"`
 	Busy      *float64 `json:"busy"`
 	Target    *Whole   `json:"target"`
@@ -226,7 +227,7 @@ func (in *InputPool) core() core.PoolObs {
 	return core.PoolObs{
 		Known: or(in.Known, true), Age: duration(in.Age), Total: int(or(in.Total, running)), Ready: int(in.Ready), Starting: int(in.Starting),
 		Draining: int(in.Draining), BusyKnown: or(in.BusyKnown, in.Busy != nil), Busy: or(in.Busy, 0), Target: int(or(in.Target, running)),
-		Ordered: or(in.Ordered, false), Min: int(in.Min), Max: int(in.Max), Step: int(in.Step), Drained: in.Drained,
+		Ordered: or(in.Ordered, false), Min: int(in.Min), Max: int(in.Max), Step: int(in.Step), Drained: in.Drained, OldFirst: in.OldFirst,
 	}
 }
 

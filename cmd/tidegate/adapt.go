@@ -170,7 +170,7 @@ func (n nodeAdapter) Report(ctx context.Context) (control.NodeReport, error) {
 		out.Pools[name] = core.PoolObs{
 			Known: a.WorkersKnown, Age: max(0, a.SampleAge()), BusyKnown: a.BusyKnown, Total: ready + starting + a.Draining, Ready: ready, Starting: starting,
 			Draining: a.Draining, Busy: a.BusyMean, Target: a.Target, Ordered: a.Ordered,
-			Min: a.Min, Max: a.Max, Step: a.Threads, Drained: a.Drained,
+			Min: a.Min, Max: a.Max, Step: a.Threads, Drained: a.Drained, OldFirst: a.Limits.OldFirst,
 		}
 		if !a.WorkersKnown {
 			problems = append(problems, fmt.Errorf("app %s: %s", name, a.Problem))

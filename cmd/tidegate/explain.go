@@ -132,7 +132,7 @@ var meanings = map[string]string{
 	"rps_ratio": "arrivals x service time against the target", "queue": "to keep up with the message queue", "schedule": "wanted at this time of the week",
 	"panic": "requests pile up: nothing shrinks", "profile": "the usual load at this time", "reservation": "announced load",
 	"collapse_guard": "arrivals fell off a cliff: ready for their return", "futility_cap": "more workers bring no throughput", "down_window": "the highest need of the window stays",
-	"down_share": "at most this share leaves at once", "down_pause": "a pause after the last change", "up_limit": "growth is limited", "tolerance": "too small a difference",
+	"down_share": "at most this share leaves at once", "down_pause": "a pause after the last change", "call_off": "what is still on its way is not needed any more", "up_limit": "growth is limited", "tolerance": "too small a difference",
 	"no_shrink": "nothing may be removed now", "restart_floor": "what was there at the start stays until enough is known", "min_workers": "never fewer",
 	"max_workers": "never more", "pin": "an operator's fixed number", "hold": "an operator's hold",
 	"at_max": "more would be needed than may be had", "hold_order": "an operator's hold: nothing changes", "collapse": "arrivals fell off a cliff: everything is held",

@@ -13,19 +13,21 @@ type Down struct {
 	LastUp   int64 `json:"last_up,omitempty"`
 	// Panic is until when nothing shrinks because requests piled up.
 	Panic int64 `json:"panic,omitempty"`
+	// Surplus is what is wanted and not needed.
+	Surplus Surplus `json:"surplus,omitzero"`
 }
 
 const (
 	// spare is kept above the highest need of the window.
 	spare     = 1.03
-	panicFor  = 60
+	panicFor  = 20
 	panicLoad = 2
 	// upPause is how many seconds more than a lead time after the last growth nothing shrinks.
-	upPause = 30
+	upPause = 10
 	// reserveBand is by how much more the reserve for growth alone must ask for before anything is ordered.
 	reserveBand = 0.15
 	// restartWindows is for how many windows after a start the number found is the floor, at least.
-	restartWindows = 2
+	restartWindows = 4
 	// reversal is how soon a change in the other direction counts as one.
 	reversal = 600
 )
@@ -64,11 +66,15 @@ func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 	// Also when another rule comes first, it is to be remembered for a minute.
 	panicking := s.panicking()
 	floor := s.clamp(int(math.Ceil(math.Max(target, spare*d.highest()) - 1e-9)))
+	enough := s.callOff(current, floor)
 	switch {
-	case floor < current && float64(floor) > float64(current)*(1-p.Tolerance) && floor > s.Policy.MinWorkers:
-		return current, StepTolerance
 	case floor >= current:
 		return current, StepWindow
+	case s.withinTolerance(current, floor):
+		return current, StepTolerance
+	case enough < current && (frozen == "" || frozen == CodeErrorStorm) && !s.starting():
+		s.step(StepCallOff, float64(enough))
+		return enough, ""
 	case frozen != "":
 		return current, StepNoShrink
 	case s.starting():

@@ -60,7 +60,7 @@ func (s *State) judgeData(r *Result, absurd bool) Code {
 // problem names what is wrong with the data that the app's strategies need.
 func (s *State) problem() (Code, string) {
 	o := s.Obs
-	if o.Bad != "" {
+	if o.Bad != "" && o.Bad != CodeErrorStorm {
 		return o.Bad, "the observation as a whole is not to be believed"
 	}
 	if s.Now < s.Memory.Data.Absurd {
@@ -99,7 +99,7 @@ func (s *State) problem() (Code, string) {
 			}
 		}
 	}
-	return "", ""
+	return o.Bad, "many requests end in errors"
 }
 
 func (s *State) uses(name Strategy) bool { return slices.Contains(s.Policy.Strategies, name) }

@@ -139,6 +139,10 @@ func (s *State) judge(r *Result, x float64) {
 		return
 	}
 	limit := max(int(f.Workers), s.eases())
+	if f.Cap > 0 {
+		// What was there when the probe began says nothing: it was of no use, too.
+		limit = max(f.Cap, s.eases())
+	}
 	if f.Cap == 0 {
 		r.event(CodeFutile, map[string]float64{
 			"workers_before": f.Workers, "workers": s.Ready, "throughput_before": round3(f.Throughput), "throughput": round3(x),
@@ -157,7 +161,8 @@ func (s *State) cap(r *Result) int {
 	if f.Cap == 0 {
 		return 0
 	}
-	if s.Now >= f.Probe && !f.Probing {
+	// As long as workers above the cap are still leaving, they are the probe.
+	if s.Now >= f.Probe && !f.Probing && int(s.Ready) <= f.Cap {
 		f.Probing, f.Workers, f.Arrived = true, 0, 0
 		r.event(CodeFutileProbe, map[string]float64{"cap": float64(f.Cap)}, "a quarter more workers than the cap of %d are tried", f.Cap)
 	}

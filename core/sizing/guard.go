@@ -147,6 +147,13 @@ func (s *State) guardEnd(r *Result) {
 	}
 }
 
+// returning bounds how far a rise is carried on while the collapse guard waits for traffic to come back: what is awaited is no rise of unknown size.
+func (g *Guard) returning(l *load) {
+	if g.Until > 0 {
+		l.ahead = math.Max(l.level, math.Min(l.ahead, returnLoad*g.Level))
+	}
+}
+
 func (r *Result) event(code Code, numbers map[string]float64, format string, args ...any) {
 	r.Events = append(r.Events, Event{Code: code, Numbers: numbers, Sentence: fmt.Sprintf(format, args...)})
 }

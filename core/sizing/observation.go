@@ -49,6 +49,8 @@ type Node struct {
 	// Busy is the number of busy workers; BusyKnown tells that it means something.
 	Busy      float64 `json:"busy"`
 	BusyKnown bool    `json:"busy_known"`
+	// OldFirst: when fewer are wanted the oldest workers leave, also while others are starting.
+	OldFirst bool `json:"old_first,omitempty"`
 	// Fresh: it has come into service and not given a good answer since.
 	Fresh bool `json:"fresh,omitempty"`
 }

@@ -140,7 +140,7 @@ func Default() Policy {
 		RPS:        RPSPolicy{Target: 0.7, Window: 30 * time.Second},
 		Queue:      QueuePolicy{Drain: time.Minute, MaxAge: 5 * time.Minute, Target: 0.9},
 		Up:         UpPolicy{Tolerance: 0.03},
-		Down:       DownPolicy{Window: time.Minute, Every: 30 * time.Second, Share: 0.5, Tolerance: 0.1},
+		Down:       DownPolicy{Window: 30 * time.Second, Every: 30 * time.Second, Share: 0.5, Tolerance: 0.12},
 		Guard:      GuardPolicy{Drop: 0.25, Hold: 20 * time.Minute, Extend: 10 * time.Minute},
 		Futility:   FutilityPolicy{Probe: 5 * time.Minute},
 		Profile:    ProfilePolicy{Days: 3},

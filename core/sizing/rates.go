@@ -12,8 +12,8 @@ const (
 	burstOdds = 10
 	// trendErrors is how many standard errors a slope must be above zero.
 	trendErrors = 3
-	// burstErrors is the same within a rise that is sure already.
-	burstErrors = 2
+	// burstErrors is the same within a rise, which is looked at in many windows in every turn.
+	burstErrors = 3
 	// lastingOdds is how much longer a rise is provided for than it has lasted: of rises of unknown length (no scale is likelier
 	// than another) six of seven end before they have lasted seven times as long as now.
 	lastingOdds = 6

@@ -26,6 +26,7 @@ const (
 	CodeFutile      Code = "futile"        // more workers brought no throughput: a dependency is slow
 	CodeFutileProbe Code = "futile_probe"  // more workers are tried again
 	CodeFutileOver  Code = "futile_over"   // the dependency answers again
+	CodeErrorStorm  Code = "hold_errors"   // many requests end in errors: nothing shrinks
 	CodeNoData      Code = "hold_no_data"  // data are missing or stale: nothing shrinks
 	CodeZeroData    Code = "hold_zero"     // zero is reported while HAProxy has sessions: treated as missing
 	CodeAbsurdData  Code = "hold_absurd"   // numbers that cannot be: treated as missing
@@ -56,6 +57,7 @@ const (
 	StepWindow      Code = "down_window"
 	StepDownShare   Code = "down_share"
 	StepDownPause   Code = "down_pause"
+	StepCallOff     Code = "call_off"
 	StepUpLimit     Code = "up_limit"
 	StepTolerance   Code = "tolerance"
 	StepNoShrink    Code = "no_shrink"

@@ -12,7 +12,8 @@ func Size(p Policy, m Memory, o Observation) (Result, Memory) {
 	s := see(&p, &m, &o)
 	absurd := m.History.add(s.told(), s.Now)
 	bad := s.judgeData(&r, absurd)
-	s.trusted = bad == ""
+	// Requests that end in errors are counted as well as others: what arrives may need more workers.
+	s.trusted, s.usual = bad == "" || bad == CodeErrorStorm, bad == ""
 	s.first(&r)
 	r.Before = m.Workers
 	s.measure()
@@ -37,6 +38,9 @@ func see(p *Policy, m *Memory, o *Observation) *State {
 		}
 		s.Ready += float64(n.Ready)
 		s.Starting += float64(n.Starting)
+		if !n.OldFirst {
+			s.OnTheWay += float64(n.Starting)
+		}
 		s.Fresh = s.Fresh || n.Fresh
 		if n.BusyKnown {
 			s.Busy += n.Busy
@@ -93,7 +97,8 @@ func (s *State) measure() {
 		s.Wait = five.w / five.t
 	}
 	s.load = h.arrivals(s.Lead)
-	if !s.trusted {
+	m.Guard.returning(&s.load)
+	if !s.usual {
 		return
 	}
 	share := 0.0
@@ -234,8 +239,8 @@ func (s *State) settle(r *Result, want, lasting float64, frozen Code) {
 	m := s.Memory
 	d := &m.Down
 	if s.trusted {
-		// Who leaves and has to start again costs a lead time, so nothing leaves that was needed within one.
-		d.note(s.Now, lasting, int64(math.Max(s.Policy.Down.Window.Seconds(), s.Lead)))
+		// Who leaves and has to start again costs a lead time: nothing leaves that was needed within half of one.
+		d.note(s.Now, lasting, int64(math.Max(s.Policy.Down.Window.Seconds(), s.Lead/2)))
 	}
 	r.Frozen, r.Starting = frozen, s.starting()
 	current, target := m.Workers, s.clamp(int(math.Ceil(math.Min(want, 1e6)-1e-9)))

@@ -281,7 +281,7 @@ func TestShrinkingIsSlowAndLooksBack(t *testing.T) {
 	w.run(1800)
 	before := w.last.Workers
 	w.rate = func(int) float64 { return 300 }
-	w.run(50)
+	w.run(25)
 	if w.last.Workers != before {
 		t.Fatalf("shrank to %d of %d within the window", w.last.Workers, before)
 	}

@@ -24,6 +24,8 @@ type State struct {
 	// Ready, Starting and Busy are sums over the nodes that report; BusyKnown tells that Busy means something.
 	Ready, Starting, Busy float64
 	BusyKnown             bool
+	// OnTheWay are the starting workers that go first when fewer are wanted.
+	OnTheWay float64
 	// Fresh tells that a node has not given a good answer since it came into service.
 	Fresh bool
 	// Queued is what waits, Wait the mean queue time of the last five seconds' requests, in seconds.
@@ -31,10 +33,11 @@ type State struct {
 	// Service is the mean service time and Lead the lead time in seconds.
 	Service, Lead float64
 	// sure is what is needed without any reserve for growth.
-	sure    float64
-	load    load
-	trusted bool
-	trace   Trace
+	sure float64
+	load load
+	// trusted tells that the data may be decided on, usual that they may be learned from, too.
+	trusted, usual bool
+	trace          Trace
 }
 
 func (s *State) input(name string, v float64) {

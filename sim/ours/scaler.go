@@ -130,9 +130,10 @@ func (s *scaler) traffic(o *sim.Observation) core.TrafficObs {
 	for _, sec := range o.Seconds {
 		t.Rate += float64(sec.Arrivals) / float64(len(o.Seconds))
 		s.done, s.failed = append(s.done, sec.Completions+sec.Errors), append(s.failed, sec.Errors)
+		// What HAProxy answers itself (a 503 after the time in the queue) or must (a server died) no worker has completed.
 		t.Seconds = append(t.Seconds, sizing.Second{
-			At: epoch.Unix() + int64(sec.At), Arrivals: float64(sec.Arrivals), Completions: float64(sec.Completions + sec.Errors),
-			Errors: float64(sec.Errors), Timed: float64(sec.Completions), Queue: sec.Queue, Service: sec.Service,
+			At: epoch.Unix() + int64(sec.At), Arrivals: float64(sec.Arrivals), Completions: float64(sec.Completions), Timed: float64(sec.Completions),
+			Queue: sec.Queue, Service: sec.Service,
 		})
 	}
 	t.Errors = s.errors()
