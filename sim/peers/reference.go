@@ -13,9 +13,9 @@ import (
 // against load that collapses and one against workers that do not help. It is written from the policy's description alone, and
 // shares no code with tidegate's own core but the formulas of the queue.
 //
-// Left out are its day profile, message queues, the extension of the guard by errors, and what a real fleet needs besides: the
-// shadow check of the metrics, the state over restarts, data of single nodes and of agents. The description leaves open what
-// the comments call a choice; the plainest reading was taken.
+// Left out are its day profile, message queues, the counterfactuals of its explanations, the extension of the guard by errors, and
+// what a real fleet needs besides: the shadow check of the metrics, the state over restarts, data of single nodes and of agents.
+// The description leaves open what the comments call a choice; the plainest reading was taken.
 type reference struct {
 	p    sim.Params
 	lead float64
@@ -190,7 +190,8 @@ func (r *reference) backlog(n *refNow) int {
 }
 
 // floor is the number below which it does not go: announced load, the guard, and after its own start what it found. kept is the
-// part of it that counts as a need when it is over: the text leaves only orders for bursts and backlogs out of the window.
+// part of it that counts as a need when it is over: the text leaves only orders for bursts and backlogs out of the window. A
+// choice: floors need what their rate needs, without learned growth; they have margins of their own.
 func (r *reference) floor(n *refNow) (floor, kept int, why string) {
 	raise := func(to int, about string) {
 		if to > floor {

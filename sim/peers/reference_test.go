@@ -246,6 +246,36 @@ func TestReferenceHoldsWhenTheLoadCollapses(t *testing.T) {
 	}
 }
 
+func TestReferenceTellsACollapseFromTheEndOfABurst(t *testing.T) {
+	type part struct{ rate, seconds int }
+	for _, c := range []struct {
+		name  string
+		parts []part
+		fell  bool
+	}{
+		{"all at once", []part{{250, 900}, {30, 30}}, true},
+		{"after two minutes of less", []part{{250, 900}, {140, 120}, {30, 30}}, false},
+		{"a burst ends", []part{{250, 3000}, {1000, 420}, {250, 60}}, false},
+		{"ups and downs as ever", []part{{250, 300}, {120, 300}, {400, 300}, {180, 300}, {330, 300}, {250, 360}, {90, 60}}, false},
+	} {
+		var p refPast
+		at := 0
+		for _, x := range c.parts {
+			for end := at + x.seconds; at < end; {
+				at += refTick
+				o := &sim.Observation{Now: float64(at)}
+				for range refTick {
+					o.Seconds = append(o.Seconds, sim.Second{Arrivals: x.rate})
+				}
+				p.add(o)
+			}
+		}
+		if ref, fell := collapsed(float64(at), &p); fell != c.fell {
+			t.Errorf("%s: from %.0f/s to %.0f/s, collapse %v, want %v", c.name, ref, p.last().l30, fell, c.fell)
+		}
+	}
+}
+
 func TestReferenceEndsTheHoldWhenTheLoadIsBack(t *testing.T) {
 	a := newFakeApp(t, 60, 250)
 	a.run(900)
