@@ -6,6 +6,6 @@ import "github.com/tidegate/tidegate/sim"
 func All() []sim.Policy {
 	return []sim.Policy{
 		AlwaysOn(), Script2011(), FiveMinutes(), UWSGI(), UWSGITuned(), AWS(), HPAUtil(), HPAConcurrency(),
-		KPA("kpa", 0), KPA("kpa-300s", 300), Reactive(), AutoScale(),
+		KPA("kpa", 0), KPA("kpa-300s", 300), Reactive(), AutoScale(), Reference(),
 	}
 }

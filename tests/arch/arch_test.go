@@ -48,7 +48,7 @@ var table = map[string][]string{
 	"internal/backlog":  {"core/sizing", "internal/sched"},
 	"sim":               {},
 	"sim/ours":          {"core", "core/sizing", "sim"},
-	"sim/peers":         {"sim"},
+	"sim/peers":         {"core/queueing", "sim"},
 	"sim/report":        {"sim"},
 	"sim/traces":        {"sim"},
 	"internal/hush":     {},
