@@ -161,6 +161,8 @@ type moveSite struct {
 }
 
 // moveHead has patience: a machine with much else to do answers a check or a connection late, which is not what these tests are about.
+// Without idle-close-on-response a HAProxy that is reloaded closes idle connections at once, and a client that begins a request on one just
+// then gets an end of file.
 const moveHead = `global
     stats socket {{SOCK}} mode 600 level admin
     maxconn 4000
@@ -173,6 +175,7 @@ defaults
     timeout server 60s
     timeout queue 60s
     timeout http-keep-alive 60s
+    option idle-close-on-response
     default-server weight 100 disabled
 `
 
