@@ -75,6 +75,7 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 		case s.out > 0 && s.booked:
 			last = l.passes(v, s.out, workersAgain)
 		case s.out > 0:
+			l.shorten(v, &s)
 			last = l.passes(v, s.out, workers)
 		case !s.with:
 			actions = v.take(actions, &s)
@@ -85,6 +86,19 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 		}
 	}
 	return actions
+}
+
+// shorten makes of fewer workers than may leave now as many as may, if any: the rest is proposed again in the next turn.
+func (l *limiter) shorten(v *view, s *step) {
+	a := l.t.account(l.t.m.Out)
+	may := math.Min(l.surplus, l.t.most(a)-a.gone)
+	whole := float64(max(1, v.o.Pool.Step))
+	may = whole * math.Floor(may/whole+1e-9)
+	if a.gone > 0 && may > 0 && may < s.out {
+		s.Why += fmt.Sprintf(", and %.0f may leave now", may)
+		s.Value += int(s.out - may)
+		s.out = may
+	}
 }
 
 // take appends a step's action.
@@ -281,6 +295,9 @@ func (t *turn) surplus() float64 {
 	return float64(ready - max(t.result.Workers, t.p.MinWorkers))
 }
 
+// most is how much may leave within a minute.
+func (t *turn) most(a account) float64 { return max(t.p.MaxOut*a.before, a.largest) }
+
 func (l *limiter) refuse(a account, others int, out float64, leaves bool) string {
 	p := l.t.p
 	if least := max(1, p.MinServers); leaves && others < least {
@@ -293,7 +310,7 @@ func (l *limiter) refuse(a account, others int, out float64, leaves bool) string
 		return "nginx' file is not known"
 	}
 	// What leaves first always may: a server that is down is no part of the capacity, and yet may be the largest.
-	if most := max(p.MaxOut*a.before, a.largest); a.gone > 0 && a.gone+out > most+1e-9 {
+	if a.gone > 0 && a.gone+out > l.t.most(a)+1e-9 {
 		return fmt.Sprintf("with it %.0f of %.0f workers would have left within a minute, and %.0f %% may (or one server)", a.gone+out, a.before, 100*p.MaxOut)
 	}
 	return ""

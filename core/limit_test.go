@@ -105,6 +105,46 @@ func TestLimiterPacesWhatLeaves(t *testing.T) {
 	}
 }
 
+// Where not all workers of a server may leave now, as many leave as may.
+func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
+	var servers []ServerPolicy
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		s := managed(name)
+		s.MaxWorkers, s.AlwaysUp = 20, true
+		servers = append(servers, s)
+	}
+	p := policy(BusyRatio, servers...)
+	p.MaxWorkers, p.MaxOut, p.Sizing.Down.Share = 160, 0.2, 1
+	w := newWorld(t, p)
+	for _, s := range p.Servers {
+		w.serving(s.Name, 20)
+	}
+	ready := func() (n int) {
+		for _, f := range w.servers {
+			n += f.ready
+		}
+		return n
+	}
+	for range 300 {
+		if w.turn(); ready() < 160 {
+			break
+		}
+	}
+	told := 160
+	for _, a := range w.log {
+		if a.Kind == SetWorkers {
+			told -= 20 - a.Value
+		}
+	}
+	if told != 128 {
+		t.Fatalf("%d of 160 workers are to stay, want 128: a fifth may leave within a minute, and the largest server has 20", told)
+	}
+	w.turns(600)
+	if n := ready(); n != 8 {
+		t.Errorf("%d workers at the end, want the least of each server", n)
+	}
+}
+
 // Between the decision that a server leaves and HAProxy's drain the others can die.
 func TestTheLastReadyServerIsNotDrained(t *testing.T) {
 	for name, hurt := range map[string]func(w *world){

@@ -8,8 +8,8 @@ import (
 const (
 	// rateSeconds is the time the ordinary arrival rate is averaged over.
 	rateSeconds = 60
-	// burstOdds is the log likelihood ratio above which a rise is no chance: e^-10 for each window looked at.
-	burstOdds = 10
+	// burstOdds is the log likelihood ratio above which a rise is no chance: e^-8 for each window looked at.
+	burstOdds = 8
 	// trendErrors is how many standard errors a slope must be above zero.
 	trendErrors = 3
 	// burstErrors is the same within a rise, which is looked at in many windows in every turn.
