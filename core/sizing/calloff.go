@@ -10,13 +10,16 @@ type Surplus struct {
 // callOffAfter is for how many seconds workers on their way must not have been needed before they are called off.
 const callOffAfter = 10
 
+// callOffShare is the least part of the number that must not have been needed: less is not worth the unrest.
+const callOffShare = 0.25
+
 // callOff is the number that is enough, when workers that are still on their way have not been needed for callOffAfter seconds; otherwise
 // it is current. A rise is provided for as if it went on, and most end before: what has not come yet can go at once, since nothing is
 // taken away with it, and that not even while requests end in errors. floor is what is needed now. It must be asked in every turn.
 func (s *State) callOff(current, floor int) int {
 	d := &s.Memory.Down
 	u := &d.Surplus
-	if s.OnTheWay == 0 || s.withinTolerance(current, floor) || max(d.LastUp, d.LastDown) >= u.Since {
+	if s.OnTheWay == 0 || float64(floor) > (1-callOffShare)*float64(current) || max(d.LastUp, d.LastDown) >= u.Since {
 		*u = Surplus{Since: s.Now}
 		return current
 	}
