@@ -39,7 +39,7 @@ base=$(echo "$first" | awk '{ print $3 }')
 for set in \
     erlang.max_wait=0.1 erlang.max_wait=0.4 erlang.max_late=0.05 erlang.max_late=0.2 erlang.service_cv=0.5 erlang.service_cv=2 \
     erlang.reserve=1.03 erlang.reserve=1.12 lead_time=22500ms lead_time=90s slo=250ms slo=1s up.tolerance=0.015 up.tolerance=0.06 \
-    down.window=30s down.window=2m down.every=15s down.every=1m down.share=0.25 down.share=1 down.tolerance=0.05 down.tolerance=0.2 \
+    down.window=15s down.window=1m down.every=15s down.every=1m down.share=0.25 down.share=1 down.tolerance=0.06 down.tolerance=0.24 \
     collapse_guard.drop=0.125 collapse_guard.drop=0.5 collapse_guard.hold=10m collapse_guard.hold=40m futility.probe=150s futility.probe=10m; do
     row "$set" "$@" --set "$set"
 done
