@@ -75,7 +75,9 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 		case s.out > 0 && s.booked:
 			last = l.passes(v, s.out, workersAgain)
 		case s.out > 0:
-			l.shorten(v, &s)
+			if s.Kind == SetWorkers {
+				l.shorten(v, &s)
+			}
 			last = l.passes(v, s.out, workers)
 		case !s.with:
 			actions = v.take(actions, &s)
@@ -88,7 +90,8 @@ func (l *limiter) steps(actions []Action, v *view, pr *proposal) []Action {
 	return actions
 }
 
-// shorten makes of fewer workers than may leave now as many as may, if any: the rest is proposed again in the next turn.
+// shorten lets as many of a server's workers leave as may, where not all may; the rest is proposed again in the next turn. It is for the order to
+// the agent alone: a maxconn is in other units, and the workers that follow it were weighed with it.
 func (l *limiter) shorten(v *view, s *step) {
 	a := l.t.account(l.t.m.Out)
 	may := math.Min(l.surplus, l.t.most(a)-a.gone)

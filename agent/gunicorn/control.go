@@ -46,7 +46,7 @@ func New(path string, least, most int) *Control {
 // Owns is the control socket.
 func (c *Control) Owns() []string { return []string{filepath.Clean(c.path)} }
 
-// Limits has no bounds but one worker, which gunicorn always keeps.
+// Limits has no bounds but one worker, which gunicorn always keeps; the oldest leave first.
 func (c *Control) Limits() adapter.Limits { return adapter.Limits{OldFirst: true} }
 
 // Observe asks the master for its counts and lists its workers.

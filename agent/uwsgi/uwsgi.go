@@ -48,7 +48,7 @@ func New(stats, fifo string, least, most int) *Server {
 // Owns is the stats socket and the FIFO.
 func (s *Server) Owns() []string { return []string{s.stats, filepath.Clean(s.fifo)} }
 
-// Limits has --processes as its bound, once it was seen. One worker always stays.
+// Limits has --processes as its bound, once it was seen. One worker always stays; the oldest idle one leaves first.
 func (s *Server) Limits() adapter.Limits {
 	return adapter.Limits{Max: len(s.steer.respawns), OldFirst: true}
 }
