@@ -145,6 +145,34 @@ func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
 	}
 }
 
+// A maxconn is in other units than workers: the limiter holds it back or lets it pass, and never makes one of its own.
+func TestTheLimiterMakesNoMaxConnOfItsOwn(t *testing.T) {
+	var servers []ServerPolicy
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		s := managed(name)
+		s.MaxWorkers, s.AlwaysUp = 20, true
+		servers = append(servers, s)
+	}
+	p := policy(BusyRatio, servers...)
+	p.MaxWorkers, p.MaxOut, p.Sizing.Down.Share, p.MaxConnPerWorker = 160, 0.2, 1, 3
+	w := newWorld(t, p)
+	for _, s := range p.Servers {
+		w.serving(s.Name, 20).maxconn = 60
+	}
+	w.turns(600)
+	orders := 0
+	for _, a := range w.log {
+		if a.Kind == SetMaxConn {
+			if orders++; a.Value%3 != 0 {
+				t.Errorf("%s was given maxconn %d with 3 for each worker", a.Server, a.Value)
+			}
+		}
+	}
+	if orders == 0 {
+		t.Error("no maxconn was set")
+	}
+}
+
 // Between the decision that a server leaves and HAProxy's drain the others can die.
 func TestTheLastReadyServerIsNotDrained(t *testing.T) {
 	for name, hurt := range map[string]func(w *world){
