@@ -298,7 +298,7 @@ func (t *turn) surplus() float64 {
 	return float64(ready - max(t.result.Workers, t.p.MinWorkers))
 }
 
-// most is how much may leave within a minute.
+// most is how much may leave within a minute, in workers.
 func (t *turn) most(a account) float64 { return max(t.p.MaxOut*a.before, a.largest) }
 
 func (l *limiter) refuse(a account, others int, out float64, leaves bool) string {

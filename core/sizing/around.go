@@ -63,7 +63,7 @@ func (s *State) panicking() bool {
 // shrink is the number that may be gone down to from current, and the rule that kept it from target.
 func (s *State) shrink(current int, target float64, frozen Code) (int, Code) {
 	d, p := &s.Memory.Down, &s.Policy.Down
-	// Also when another rule comes first, it is to be remembered for a minute.
+	// Also when another rule comes first, it is to be remembered for panicFor.
 	panicking := s.panicking()
 	floor := s.clamp(int(math.Ceil(math.Max(target, spare*d.highest()) - 1e-9)))
 	enough := s.callOff(current, floor)
