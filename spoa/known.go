@@ -83,21 +83,13 @@ func (d *decoder) take(b []byte) bool {
 	if status != Absent && status < minStatus {
 		return false
 	}
-	t := logTimes{
-		queue: n[numTw], connect: n[numTc], connected: n[numT1],
-		retries: int(n[numRetries]), redispatched: n[numRedispatched] > 0, serverConns: n[numServerConns],
-	}
+	var t logTimes
 	if text := texts[textTimes].of(b); len(text) > 0 {
-		var ok bool
-		if t, ok = parseLogTimes(text); !ok {
+		if !t.parse(text) {
 			return false
 		}
-	} else if text := texts[textRetries].of(b); len(text) > 0 {
-		retries, redispatched, ok := parseRetries(text)
-		if !ok {
-			return false
-		}
-		t.retries, t.redispatched = retries, t.redispatched || redispatched
+	} else if !t.gather(n, texts[textRetries].of(b)) {
+		return false
 	}
 	queue, connect, response, ok := spans(n[numT0], t.connected, n[numT2], t.queue, t.connect, n[numTr])
 	if !ok {
@@ -121,6 +113,19 @@ func (d *decoder) take(b []byte) bool {
 	}
 	id := texts[textID].of(b)
 	d.hand(k, id[:min(len(id), maxID)], &t)
+	return true
+}
+
+// gather is parse where the numbers are arguments, but for the retries, which may be a text.
+func (t *logTimes) gather(n *[numPlaces]int64, retries []byte) (ok bool) {
+	t.queue, t.connect, t.connected, t.serverConns = n[numTw], n[numTc], n[numT1], n[numServerConns]
+	t.retries, t.redispatched = int(n[numRetries]), n[numRedispatched] > 0
+	if len(retries) > 0 {
+		var redispatched bool
+		t.retries, redispatched, ok = parseRetries(retries)
+		t.redispatched = t.redispatched || redispatched
+		return ok
+	}
 	return true
 }
 

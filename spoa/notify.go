@@ -400,8 +400,8 @@ func (d *decoder) logTimes(v value) bool {
 	if len(v.str) == 0 {
 		return true
 	}
-	t, ok := parseLogTimes(v.str)
-	if !ok {
+	var t logTimes
+	if !t.parse(v.str) {
 		d.count.malformed(reasonTimer)
 		return false
 	}

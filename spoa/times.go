@@ -23,22 +23,30 @@ const (
 	shortTimes = 8 + stampDigits
 )
 
-// parseLogTimes reads the text in words if it is as nearly all are: four short numbers, and a stamp of 16 digits.
-func parseLogTimes(text []byte) (t logTimes, ok bool) {
+// parse reads the text in words if it is as nearly all are: four short numbers, and a stamp of 16 digits. t is written field by
+// field, and read in the same way: what is copied as a whole, right after, has to wait for the stores.
+func (t *logTimes) parse(text []byte) (ok bool) {
 	if len(text) < shortTimes {
-		return parseAnyTimes(text)
+		return t.parseAny(text)
 	}
 	rest := len(text) - stampDigits
 	stamp, ok := digits16((*[stampDigits]byte)(text[rest:]))
 	if !ok {
-		return parseAnyTimes(text)
+		return t.parseAny(text)
 	}
 	if rest == 8 {
 		// One digit each, as most often.
 		if w := binary.LittleEndian.Uint64(text) ^ digitsAndSlashes; (w|(w+0x0006000600060006))&0xfff0fff0fff0fff0 == 0 {
-			return logTimes{queue: int64(w & 15), connect: int64(w >> 16 & 15), retries: int(w >> 32 & 15), serverConns: int64(w >> 48), connected: stamp}, true
+			t.queue, t.connect, t.retries, t.redispatched = int64(w&15), int64(w>>16&15), int(w>>32&15), false
+			t.serverConns, t.connected = int64(w>>48), stamp
+			return true
 		}
 	}
+	return t.parseShort(text, rest, stamp)
+}
+
+// parseShort is parse where a short number has more than one digit. The stamp stands from rest on.
+func (t *logTimes) parseShort(text []byte, rest int, stamp int64) (ok bool) {
 	var n [4]int64
 	at := 0
 	for i := range n {
@@ -46,13 +54,14 @@ func parseLogTimes(text []byte) (t logTimes, ok bool) {
 		value, size := digitsBefore(binary.LittleEndian.Uint64(text[at : at+8]))
 		n[i], at = value, at+size+1
 		if size == 0 || at > rest || text[at-1] != '/' {
-			return parseAnyTimes(text)
+			return t.parseAny(text)
 		}
 	}
 	if at != rest || n[2] >= 1e6 {
-		return parseAnyTimes(text)
+		return t.parseAny(text)
 	}
-	return logTimes{queue: n[0], connect: n[1], retries: int(n[2]), serverConns: n[3], connected: stamp}, true
+	*t = logTimes{queue: n[0], connect: n[1], retries: int(n[2]), serverConns: n[3], connected: stamp}
+	return true
 }
 
 // digitsAndSlashes is 0/0/0/0/ as a word.
@@ -84,8 +93,8 @@ func digits16(text *[16]byte) (n int64, ok bool) {
 	return int64(eightDigits(hi)*1e8 + eightDigits(lo)), notDigits(hi)|notDigits(lo) == 0
 }
 
-// parseAnyTimes is parseLogTimes for whatever the text is.
-func parseAnyTimes(text []byte) (t logTimes, ok bool) {
+// parseAny is parse for whatever the text is.
+func (t *logTimes) parseAny(text []byte) (ok bool) {
 	var parts [5][]byte
 	n, from := 0, 0
 	for i, c := range text {
@@ -93,12 +102,12 @@ func parseAnyTimes(text []byte) (t logTimes, ok bool) {
 			continue
 		}
 		if n >= len(parts)-1 {
-			return t, false
+			return false
 		}
 		parts[n], n, from = text[from:i], n+1, i+1
 	}
 	if parts[n] = text[from:]; n != len(parts)-1 {
-		return t, false
+		return false
 	}
 	var oks [5]bool
 	t.queue, oks[0] = parseNumber(parts[0])
@@ -106,7 +115,7 @@ func parseAnyTimes(text []byte) (t logTimes, ok bool) {
 	t.retries, t.redispatched, oks[2] = parseRetries(parts[2])
 	t.serverConns, oks[3] = parseNumber(parts[3])
 	t.connected, oks[4] = parseNumber(parts[4])
-	return t, oks == [5]bool{true, true, true, true, true} && t.serverConns < maxGauge
+	return oks == [5]bool{true, true, true, true, true} && t.serverConns < maxGauge
 }
 
 // parseNumber reads an integer of up to 18 digits.

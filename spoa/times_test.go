@@ -9,8 +9,8 @@ import (
 
 // Read in words, a text says what it says read one character after the other.
 func compareTimes(t interface{ Fatalf(string, ...any) }, text []byte) {
-	quick, ok := parseLogTimes(text)
-	want, wantOK := parseAnyTimes(text)
+	quick, want := logTimes{retries: 7, redispatched: true}, logTimes{}
+	ok, wantOK := quick.parse(text), want.parseAny(text)
 	if ok != wantOK || ok && quick != want {
 		t.Fatalf("%q is %+v, %v in words and %+v, %v in characters", text, quick, ok, want, wantOK)
 	}
@@ -26,7 +26,8 @@ func TestTimesInWords(t *testing.T) {
 		"0001/2/3/4/-795302633168830":           {queue: 1, connect: 2, retries: 3, serverConns: 4, connected: -795302633168830},
 		"1/2//4/123456789012345678":             {queue: 1, connect: 2, retries: Absent, serverConns: 4, connected: 123456789012345678},
 	} {
-		if got, ok := parseLogTimes([]byte(text)); !ok || got != want {
+		var got logTimes
+		if ok := got.parse([]byte(text)); !ok || got != want {
 			t.Errorf("%s is %+v, %v; want %+v", text, got, ok, want)
 		}
 		// Any byte in any place.
