@@ -99,7 +99,7 @@ type backend struct {
 // server is small, for there may be many thousands.
 type server struct {
 	name string
-	// heard is when it was last named.
+	// heard is when it was last named, but for its answers.
 	heard    int64
 	inFlight int32
 	id       uint16
@@ -108,12 +108,20 @@ type server struct {
 	work *work
 }
 
-// work is what a server has done; seen is when it last answered.
+// work is what a server has done; seen is when it last answered. What each answer changes stands together.
 type work struct {
+	minutes          window.Minutes
 	seen             int64
 	requests, errors uint64
 	sketch           window.Sketch
-	minutes          window.Minutes
+}
+
+// lastHeard is when the server was last named or answered.
+func (v *server) lastHeard() int64 {
+	if v.work == nil {
+		return v.heard
+	}
+	return max(v.heard, v.work.seen)
 }
 
 func newBackend(name string, now time.Time, s *shared) *backend {

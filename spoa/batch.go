@@ -7,7 +7,7 @@ const mostPending = 64
 
 // answer is a Sample as a meter needs it, in less space, for many wait. Its names are those of k.
 type answer struct {
-	boot                              string
+	boot                              *string
 	k                                 *known
 	counters                          Counters
 	queue, connect, response          int64 // microseconds, or Absent
@@ -21,7 +21,7 @@ type answer struct {
 // answerOf is what a meter needs of s, and sample is the reverse, but for the id and what was told of retries.
 func answerOf(s *Sample) answer {
 	return answer{
-		boot: s.Boot, counters: s.Counters, status: int16(s.Status),
+		boot: &s.Boot, counters: s.Counters, status: int16(s.Status),
 		queue: wholeMicros(s.Queue), connect: wholeMicros(s.Connect), response: wholeMicros(s.Response),
 		serverConns: gauge(s.ServerConns), backendConns: gauge(s.BackendConns), queued: gauge(s.Queued),
 	}
@@ -29,7 +29,7 @@ func answerOf(s *Sample) answer {
 
 func (a *answer) sample(k *known) Sample {
 	return Sample{
-		Boot: a.boot, Backend: k.backendName, Server: k.serverName, Status: int(a.status),
+		Boot: *a.boot, Backend: k.backendName, Server: k.serverName, Status: int(a.status),
 		Queue: duration(a.queue), Connect: duration(a.connect), Response: duration(a.response),
 		ServerConns: int(a.serverConns), BackendConns: int(a.backendConns), Queued: int(a.queued), Counters: a.counters,
 	}
@@ -62,6 +62,9 @@ type batch struct {
 	many   uint8 // the groups in use
 }
 
+// begin sets the time of the answers that come now.
+func (t *batch) begin(now time.Time, s *shared) { t.now, t.moment = now, s.moment(s.at(now)) }
+
 // room is where the next answer goes.
 func (t *batch) room() *answer { return &t.list[t.n%mostPending] }
 
@@ -73,19 +76,26 @@ func (t *batch) add(k *known, id []byte) {
 	if a.hasID {
 		t.ids[i] = id
 	}
-	t.n++
-	g := k.group
-	if g >= t.many || t.groups[g].backend != k.backend {
-		g = t.find(k.backend)
-		k.group = g
+	t.n = i + 1
+	if g := &t.groups[k.group%mostPending]; k.group < t.many && g.backend == k.backend {
+		t.list[g.last%mostPending].next = i
+		g.last = i
+		return
 	}
-	if g == t.many {
-		t.groups[g] = sameBackend{k.backend, i, i}
+	t.addTo(t.find(k.backend), k, i)
+}
+
+// addTo puts answer i into a group, which may be the next one.
+func (t *batch) addTo(group uint8, k *known, i uint8) {
+	k.group = group
+	if group == t.many {
+		t.groups[group] = sameBackend{k.backend, i, i}
 		t.many++
 		return
 	}
-	t.list[t.groups[g].last].next = i
-	t.groups[g].last = i
+	g := &t.groups[group]
+	t.list[g.last].next = i
+	g.last = i
 }
 
 // find is the group of a backend, or the next one.

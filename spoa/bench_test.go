@@ -63,6 +63,22 @@ func benchRing(portions, frames int, older bool) [][]byte {
 	return ring
 }
 
+// A ring of messages of which few have the same size as the one before, and of those few the same lengths within.
+func mixedRing(portions, frames int) [][]byte {
+	rng := rand.New(rand.NewPCG(1, 26))
+	names := []string{"app", "shop-1", "api-gateway", "static", "auth-service-v2", "www", "legacy", "images"}
+	states := []int{200, 200, 200, 200, 304, 404, 302, 500}
+	ring := make([][]byte, portions)
+	for i := range portions * frames {
+		queue, response := rng.IntN(3)*1500*rng.IntN(8), 2000+int(rng.ExpFloat64()*40_000)
+		t1 := 1795302633168830 + queue + 300
+		ring[i/frames] = append(ring[i/frames], notifyFrame(uint64(i+1), message(messageDone, with(leanArgs(),
+			arg{"w", fmt.Sprintf("%d/0/0/%d/%d", queue/1000, rng.IntN(14), t1)}, arg{"be", names[rng.IntN(8)]}, arg{"srv", fmt.Sprint("node-", rng.IntN(12))},
+			arg{"st", states[rng.IntN(8)]}, arg{"cur", rng.IntN(300)}, arg{"t2", t1 + response}, arg{"started", 100_000_000 + i/4})...))...)
+	}
+	return ring
+}
+
 // counting counts what it is given, and no more.
 type counting struct{ dones, beats int }
 
@@ -72,7 +88,7 @@ func (c *counting) Heartbeat(time.Time, *Gauges) { c.beats++ }
 // What a frame costs without the system calls: all of it, and with a sink that does nothing.
 func BenchmarkFrame(b *testing.B) {
 	const conns = 128
-	for _, name := range []string{"recorded", "decoded", "older/recorded", "older/decoded"} {
+	for _, name := range []string{"recorded", "decoded", "older/recorded", "older/decoded", "mixed/recorded"} {
 		b.Run(name, func(b *testing.B) {
 			var sink Sink = &counting{}
 			if strings.HasSuffix(name, "recorded") {
@@ -83,6 +99,9 @@ func BenchmarkFrame(b *testing.B) {
 			s.feed(now, goodHello())
 			// So many that the processor cannot learn them by heart, in the portions in which they come.
 			ring, buf := benchRing(conns, 64, strings.HasPrefix(name, "older")), newBuffer(mostBuffer)
+			if strings.HasPrefix(name, "mixed") {
+				ring = mixedRing(conns, 64)
+			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			defer reportCPU(b)()

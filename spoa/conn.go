@@ -155,12 +155,12 @@ func (c *conn) makeRoom(need int) {
 		c.r = 0
 	}
 	if need > len(c.in)-c.r {
-		c.resize(need + slack)
+		c.resize(need + stencilRoom)
 	}
 }
 
-// newBuffer is a buffer of that size. The last bytes of its memory are never read into; see slack.
-func newBuffer(size int) []byte { return make([]byte, size-slack, size) }
+// newBuffer is a buffer of that size. The last bytes of its memory are never read into; see slack and stencilRoom.
+func newBuffer(size int) []byte { return make([]byte, size-stencilRoom, size) }
 
 // resize moves what is not taken yet to a buffer of that size.
 func (c *conn) resize(size int) {

@@ -11,10 +11,12 @@
 // arrivals are recorded first: an arrival must be known before its request can be answered. No goroutine and no allocation per
 // frame. The ACK says nothing: it is a constant with one action that HAProxy ignores.
 //
-// A decoder remembers two things, because the next message is most often like the last: the order of a message's
-// arguments (layout), and where its backend and server are kept (known). Both are only short cuts. What does not fit is read
-// and looked up the long way, which is the one that refuses and counts, and a test holds both against each other. Decoders belong
-// to connections only while these read: there are about as many as processors, whatever the number of connections.
+// A decoder remembers three things, because the next message is most often like the last: the order of a message's
+// arguments (layout), where a payload of a certain size had its values (stencil), and where its backend and server are kept (known).
+// All are only short cuts. A payload that fits a stencil is compared with it in words, and its numbers are read where they were: along a
+// layout each place waits for the length of what stands before it. What does not fit is read along the layout, and what does not
+// fit that is read and looked up the long way, which is the one that refuses and counts. Tests hold each against the next. Decoders
+// belong to connections only while these read: there are about as many as processors, whatever the number of connections.
 //
 // The samples of one read are recorded by backend, under one short lock each (batch), and what they add to the same place is
 // entered once (intake). A test holds this, too, against recording one after the other.

@@ -14,12 +14,12 @@ const (
 // known is what a decoder remembers of a server that it has heard of: its names, and what its meter knows it by, which is nil as
 // long as it has not said so. A meter checks what it finds there, for it may have forgotten them meanwhile.
 type known struct {
-	ends                    endings
-	backendName, serverName string
-	backend                 *backend
-	server                  *server
+	ends    endings
+	backend *backend
+	server  *server
 	// group is where the backend's samples wait in the batch, if they do.
-	group uint8
+	group                   uint8
+	backendName, serverName string
 }
 
 // endings are the last 16 bytes of a backend's and a server's name, as two words each with zeros in front, and their lengths.
@@ -39,9 +39,41 @@ func endWords(b []byte, s span) (last, before uint64) {
 		copy(w[16-len(name):], name)
 		return binary.LittleEndian.Uint64(w[8:]), binary.LittleEndian.Uint64(w[:])
 	}
-	w := (*[16]byte)(b[s.to-16:])
+	return endWordsAt((*[16]byte)(b[s.to-16:]), s)
+}
+
+// endWordsAt is endWords where so many bytes stand before the end of the name.
+func endWordsAt(w *[16]byte, s span) (last, before uint64) {
 	m := &nameMasks[min(s.to-s.from, 16)]
 	return binary.LittleEndian.Uint64(w[8:]) & m[0], binary.LittleEndian.Uint64(w[:]) & m[1]
+}
+
+// sizesOf are the lengths of both names.
+func sizesOf(backend, server span) uint64 {
+	return uint64(backend.to-backend.from)<<32 | uint64(server.to-server.from)
+}
+
+// read takes the endings of both names.
+func (e *endings) read(b []byte, backend, server span) {
+	e.sizes = sizesOf(backend, server)
+	if min(backend.to, server.to) >= 16 && int(max(backend.to, server.to)) <= len(b) {
+		e.backend, e.backend2 = endWordsAt((*[16]byte)(b[backend.to-16:]), backend)
+		e.server, e.server2 = endWordsAt((*[16]byte)(b[server.to-16:]), server)
+		return
+	}
+	e.backend, e.backend2 = endWords(b, backend)
+	e.server, e.server2 = endWords(b, server)
+}
+
+// place is the first of the places where a server with such names may be kept.
+func (e *endings) place() uint64 {
+	hi, lo := bits.Mul64(e.backend+e.backend2*3^0x9e3779b97f4a7c15, e.server+e.server2*5^0xc2b2ae3d27d4eb4f)
+	return (hi ^ lo) % maxKnown &^ (waysKnown - 1)
+}
+
+// differ is 0 for the same endings.
+func (e *endings) differ(o *endings) uint64 {
+	return (e.server ^ o.server) | (e.backend ^ o.backend) | (e.server2 ^ o.server2) | (e.backend2 ^ o.backend2) | (e.sizes ^ o.sizes)
 }
 
 // nameMasks are the parts of the two words that belong to a name of that length.
@@ -58,12 +90,10 @@ type knownServers [maxKnown]known
 
 // find is the place of the names that have these endings, or that of the one to give way to them: one of waysKnown.
 func (k *knownServers) find(b []byte, at *[textCount]span, e *endings) (i uint64, found bool) {
-	hi, lo := bits.Mul64(e.backend+e.backend2*3^0x9e3779b97f4a7c15, e.server+e.server2*5^0xc2b2ae3d27d4eb4f)
-	i = (hi ^ lo) % maxKnown &^ (waysKnown - 1)
+	i = e.place()
 	for end := i + waysKnown; i < end; i++ {
 		c := &k[i%maxKnown]
-		if c.ends.server == e.server && c.ends.backend == e.backend && c.ends.server2 == e.server2 && c.ends.backend2 == e.backend2 && c.ends.sizes == e.sizes &&
-			(e.sizes&^(15<<32|15) == 0 || c.serverName == string(at[textServer].of(b)) && c.backendName == string(at[textBackend].of(b))) {
+		if c.ends.differ(e) == 0 && (e.sizes&^(15<<32|15) == 0 || c.serverName == string(at[textServer].of(b)) && c.backendName == string(at[textBackend].of(b))) {
 			return i, true
 		}
 	}
@@ -76,16 +106,17 @@ func (k *knownServers) claim(i uint64) *known {
 	return &k[i]
 }
 
-// take hands on what the layout has read from b. It is false when something must be counted or refused, which has not been done.
-func (d *decoder) take(b []byte) bool {
-	n, texts := &d.layout.nums, &d.layout.texts
+// take hands on the numbers that the layout has, and the texts in b. It is false when something must be counted or refused, which
+// has not been done.
+func (d *decoder) take(b []byte, texts *[textCount]span, s *stencil) bool {
+	n := &d.layout.nums
 	status := n[numStatus]
 	if status != Absent && status < minStatus {
 		return false
 	}
 	var t logTimes
-	if text := texts[textTimes].of(b); len(text) > 0 {
-		if !t.parse(text) {
+	if at := texts[textTimes]; at.from != at.to {
+		if !t.parse(at.of(b)) {
 			return false
 		}
 	} else if !t.gather(n, texts[textRetries].of(b)) {
@@ -95,11 +126,19 @@ func (d *decoder) take(b []byte) bool {
 	if !ok {
 		return false
 	}
-	boot, k := d.takeNames(b)
-	if k == nil {
-		return false
+	boot, k := d.boot, (*known)(nil)
+	if s != nil {
+		k = d.stencilled(s, (*[stencilRoom]byte)(b[:stencilRoom]))
 	}
-	a := d.room()
+	if k == nil {
+		if boot, k = d.takeNames(b, texts); k == nil {
+			return false
+		}
+	}
+	a, w := &d.answer, d.batch
+	if w != nil {
+		a = w.room()
+	}
 	a.boot, a.status = boot, int16(status)
 	a.queue, a.connect, a.response = queue, connect, response
 	a.serverConns, a.backendConns, a.queued = int32(max(t.serverConns, Absent)), int32(n[numBackendConns]), int32(n[numQueued])
@@ -111,9 +150,30 @@ func (d *decoder) take(b []byte) bool {
 	if a.backendConns == Absent && c.Known && c.Current < maxGauge {
 		a.backendConns = int32(c.Current)
 	}
-	id := texts[textID].of(b)
-	d.hand(k, id[:min(len(id), maxID)], &t)
+	var id []byte
+	if at := texts[textID]; at.from != at.to {
+		id = b[at.from:min(at.to, at.from+maxID)]
+	}
+	d.dones++
+	if w == nil {
+		d.tell(k, id, &t)
+		return true
+	}
+	if w.n == 0 && w.now != d.now {
+		w.begin(d.now, d.meter.shared)
+	}
+	// The first sample of a server is recorded at once, so that those of one backend stay in their order.
+	if w.add(k, id); w.n == mostPending || k.backend == nil {
+		d.settle()
+	}
 	return true
+}
+
+// tell hands the answer to a sink that takes one at a time. t has what is told of the connection to the server.
+func (d *decoder) tell(k *known, id []byte, t *logTimes) {
+	d.sample = d.answer.sample(k)
+	d.sample.ID, d.sample.Retries, d.sample.Redispatched = id, t.retries, t.redispatched
+	d.sink.Done(d.now, &d.sample)
 }
 
 // gather is parse where the numbers are arguments, but for the retries, which may be a text.
@@ -131,37 +191,36 @@ func (t *logTimes) gather(n *[numPlaces]int64, retries []byte) (ok bool) {
 
 // takeNames returns the boot id and the server of the sample; nil when a name is not one, or there is no backend. No name is
 // kept for Other, which must not come from the wire.
-func (d *decoder) takeNames(b []byte) (bootID string, k *known) {
-	at := &d.layout.texts
+func (d *decoder) takeNames(b []byte, at *[textCount]span) (bootID *string, k *known) {
 	if at[textBackend].from == at[textBackend].to {
-		return "", nil
-	}
-	ok, boot := true, at[textBoot].of(b)
-	if bootID = d.boot; bootID != string(boot) {
-		if bootID, ok = d.nameOrNone(boot); !ok {
-			return "", nil
-		}
-		if bootID != Other {
-			d.boot = bootID
-		}
+		return nil, nil
 	}
 	if d.knowns == nil {
 		d.knowns = &knownServers{}
 	}
+	boot := at[textBoot].of(b)
+	if bootID = d.boot; bootID == nil || *bootID != string(boot) {
+		name, ok := d.nameOrNone(boot)
+		if !ok {
+			return nil, nil
+		}
+		if bootID = &otherName; name != Other {
+			d.setBoot(name)
+			bootID = d.boot
+		}
+	}
 	var ends endings
-	ends.backend, ends.backend2 = endWords(b, at[textBackend])
-	ends.server, ends.server2 = endWords(b, at[textServer])
-	ends.sizes = uint64(at[textBackend].to-at[textBackend].from)<<32 | uint64(at[textServer].to-at[textServer].from)
+	ends.read(b, at[textBackend], at[textServer])
 	i, found := d.knowns.find(b, at, &ends)
 	if found {
 		return bootID, &d.knowns[i]
 	}
-	fresh := known{ends: ends}
+	fresh, ok := known{ends: ends}, false
 	if fresh.backendName, ok = d.nameOrNone(at[textBackend].of(b)); !ok {
-		return "", nil
+		return nil, nil
 	}
 	if fresh.serverName, ok = d.nameOrNone(at[textServer].of(b)); !ok {
-		return "", nil
+		return nil, nil
 	}
 	// Samples that wait point to places that are about to change.
 	d.settle()
@@ -177,4 +236,32 @@ func (d *decoder) nameOrNone(b []byte) (string, bool) {
 		return "", true
 	}
 	return d.names.of(d.now, b)
+}
+
+// otherName is where Other stands as the name of a process.
+var otherName = Other
+
+// setBoot remembers the name of the process that told the last sample.
+func (d *decoder) setBoot(name string) {
+	d.boot, d.bootIsCommon = d.bootNames.of(name), len(name) == bootSize
+	if d.bootIsCommon {
+		w := []byte(name)
+		d.bootWords = [2]uint64{binary.LittleEndian.Uint64(w), binary.LittleEndian.Uint64(w[8:])}
+	}
+}
+
+// bootNames holds the names of processes heard of last, each in a place of its own that is written once.
+type bootNames [maxBoots]*string
+
+// of is where the name is.
+func (l *bootNames) of(name string) *string {
+	for _, p := range l {
+		if p != nil && *p == name {
+			return p
+		}
+	}
+	kept := name
+	copy(l[1:], l[:])
+	l[0] = &kept
+	return l[0]
 }

@@ -189,10 +189,15 @@ func TestAlongTheLayoutIsAsTheLongWay(t *testing.T) {
 			if rapid.IntRange(0, 7).Draw(t, "turn a bit") == 0 && end > 0 {
 				b[rapid.IntRange(0, end-1).Draw(t, "byte")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
 			}
-			if rapid.IntRange(0, 3).Draw(t, "without room") == 0 {
+			switch rapid.IntRange(0, 3).Draw(t, "room") {
+			case 0:
 				p.notify(t, bytes.Clone(b[:end]))
-			} else {
+			case 1:
 				p.notify(t, b[:end])
+			default:
+				for range rapid.IntRange(1, 3).Draw(t, "times") {
+					p.notify(t, roomy(b[:end]))
+				}
 			}
 		}
 	})
@@ -207,8 +212,14 @@ func FuzzLayout(f *testing.F) {
 	f.Add(message(messageDone, arg{"a-long-name-1", 1}, arg{"be", "x"}), message(messageDone, arg{"a-long-name-2", 1}, arg{"be", "x"}))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		p := newPair()
-		room := func(b []byte) []byte { return append(make([]byte, 0, len(b)+2*slack), b...) }
-		p.notify(t, room(done))
+		// With room for stencils, and with as much as a layout needs.
+		room := roomy
+		for range 3 {
+			p.notify(t, room(done))
+		}
+		p.notify(t, room(first))
+		p.notify(t, room(first))
+		room = func(b []byte) []byte { return append(make([]byte, 0, len(b)+2*slack), b...) }
 		p.notify(t, room(first))
 		p.notify(t, room(second))
 		p.notify(t, room(first))

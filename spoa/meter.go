@@ -322,7 +322,7 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 		r.Samples = append(r.Samples, Timing{seq, b.byID[t.server].name, int(t.status), t.queue.duration(), t.connect.duration(), t.response.duration()})
 	})
 	for _, v := range b.servers {
-		if at-v.heard > int64(forget) {
+		if at-v.lastHeard() > int64(forget) {
 			b.dropServer(v)
 			continue
 		}

@@ -262,3 +262,26 @@ func TestMeterIsSafeForManyConnections(t *testing.T) {
 		t.Errorf("%d timings taken or dropped, want %d", n, 8*each)
 	}
 }
+
+// A server is forgotten that has neither been named nor answered for long: answers alone keep it.
+func TestAnswersKeepAServer(t *testing.T) {
+	m := NewMeter(MeterOptions{Began: time.Unix(900, 0), Forget: time.Minute})
+	s := newSession(m, newTally(), newNameTable(), 16380, func(reason, string) {})
+	now := time.Unix(1000, 0)
+	s.feed(now, goodHello())
+	answer := func(server string) {
+		b := notifyFrame(1, message(messageDone, with(leanArgs(), arg{"srv", server})...))
+		s.feed(now, append(make([]byte, 0, len(b)+stencilRoom), b...))
+	}
+	answer("s2")
+	const answers = 10
+	for range answers {
+		answer("s1")
+		now = now.Add(30 * time.Second)
+		m.Take(now)
+	}
+	reports := m.Take(now)
+	if len(reports) != 1 || len(reports[0].Servers) != 1 || reports[0].Servers[0].Name != "s1" || reports[0].Servers[0].Requests != answers {
+		t.Errorf("%+v, want s1 alone with its %d requests", reports, answers)
+	}
+}

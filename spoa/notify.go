@@ -39,14 +39,23 @@ type decoder struct {
 	timers  [3]int64 // Tw, Tc and Tr in milliseconds
 	present counterBits
 	layout  layout
+	// stencils are a short cut before the layout.
+	stencils stencils
+	// along tells that the last done message was read along the layout.
+	along bool
 	// meter is the sink when it is one that can make use of what is known of a sample's server.
 	meter    *Meter
 	knowns   *knownServers
 	stranger known
-	boot     string // a name that came lately
-	batch    *batch // nil until something waits
-	answer   answer // in place of the batch where there is no meter
-	arrival  Arrival
+	// boot is the process's name that came last, which is never written to; nil as long as none has come. It is common if it has bootSize
+	// bytes, which are in bootWords, too.
+	boot         *string
+	bootIsCommon bool
+	bootWords    [2]uint64
+	bootNames    bootNames
+	batch        *batch // what waits, nil where there is no meter
+	answer       answer // in place of the batch then
+	arrival      Arrival
 	counted
 }
 
@@ -73,6 +82,15 @@ func (p counterBits) mark(c *Counters) {
 // read because of it, the rest is left out.
 func (d *decoder) notify(now time.Time, b []byte) {
 	d.now = now
+	d.payload(b)
+}
+
+// payload is notify, at the time of the last one.
+func (d *decoder) payload(b []byte) {
+	if s := d.stencils.of(len(b)); len(b) == s.size && cap(b) >= stencilRoom && d.cut(b, s) {
+		return
+	}
+	whole := b
 	for len(b) > 0 {
 		name, rest, ok := readString(b)
 		if !ok || len(rest) == 0 {
@@ -83,7 +101,9 @@ func (d *decoder) notify(now time.Time, b []byte) {
 		b = rest[1:]
 		switch {
 		case string(name) == messageDone:
-			b, ok = d.done(b, n)
+			if b, ok = d.done(b, n); len(b) == 0 && d.along {
+				d.stencils.learn(&d.layout, whole)
+			}
 		case bytes.HasPrefix(name, []byte(messageHeartbeat)):
 			d.settle()
 			b, ok = d.heartbeat(b, n)
@@ -110,16 +130,31 @@ func skip(b []byte, n int) (rest []byte, ok bool) {
 	return b, true
 }
 
+// cut reads a payload that may fit the stencil; false, and nothing is done, where it does not or has something to be counted or refused.
+func (d *decoder) cut(b []byte, s *stencil) bool {
+	m := (*[stencilRoom]byte)(b[:stencilRoom])
+	if !s.fits(m) || !s.read(m, &d.layout.nums) || !d.take(b, &s.texts, s) {
+		s.missed()
+		return false
+	}
+	s.fitted()
+	return true
+}
+
 // done reads one message about a request that has been answered: along the layout of the last one if it looks the same.
 func (d *decoder) done(b []byte, n int) (rest []byte, ok bool) {
-	if used, ok := d.layout.read(b, n); ok && d.take(b) {
-		return b[used:], true
+	used := 0
+	if used, d.along = d.layout.read(b, n); d.along {
+		if d.along = d.take(b, &d.layout.texts, nil); d.along {
+			return b[used:], true
+		}
 	}
 	good := true
 	if rest, good, ok = d.doneArgs(b, n); !ok {
 		return nil, false
 	}
 	d.layout.learn(b, n)
+	d.stencils.forget()
 	switch {
 	case !good:
 	case d.sample.Backend == "":
@@ -134,36 +169,6 @@ func (d *decoder) done(b []byte, n int) (rest []byte, ok bool) {
 		d.sink.Done(d.now, &d.sample)
 	}
 	return rest, true
-}
-
-// room is where the next answer that is read along the layout goes.
-func (d *decoder) room() *answer {
-	if d.meter == nil {
-		return &d.answer
-	}
-	if d.batch == nil {
-		d.batch = &batch{}
-	}
-	return d.batch.room()
-}
-
-// hand gives the answer there to the sink. t has what is told of the connection to the server.
-func (d *decoder) hand(k *known, id []byte, t *logTimes) {
-	d.dones++
-	if d.meter == nil {
-		d.sample = d.answer.sample(k)
-		d.sample.ID, d.sample.Retries, d.sample.Redispatched = id, t.retries, t.redispatched
-		d.sink.Done(d.now, &d.sample)
-		return
-	}
-	w := d.batch
-	if w.n == 0 && w.now != d.now {
-		w.now, w.moment = d.now, d.meter.shared.moment(d.meter.shared.at(d.now))
-	}
-	// The first sample of a server is recorded at once, so that those of one backend stay in their order.
-	if w.add(k, id); w.n == mostPending || k.backend == nil {
-		d.settle()
-	}
 }
 
 // doneArgs reads the arguments one by one; not good when one of them makes the message unusable.

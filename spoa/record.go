@@ -5,12 +5,13 @@ import "github.com/tidegate/tidegate/core/window"
 // moment is a time on the meter's axis, and what belongs to its second.
 type moment struct {
 	at, sec                 int64
+	minute                  window.Minute
 	backendPart, serverPart window.Part
 }
 
 func (s *shared) moment(at int64) moment {
 	sec := second(at)
-	return moment{at, sec, s.backendKind.Part(sec), s.serverKind.Part(sec)}
+	return moment{at, sec, window.MinuteOf(sec), s.backendKind.Part(sec), s.serverKind.Part(sec)}
 }
 
 // intake records samples of one backend and one moment. What goes into the same place for all of them is added up on the way,
@@ -26,19 +27,24 @@ type intake struct {
 // maxFold is by how much a counter may differ within one intake to be entered once: far less than what would not be believed.
 const maxFold = 1 << 16
 
-// told are the counters that some samples of one process have told, each the latest of them.
+// told are the counters that some samples of one process have told, each the latest of them. boot is nil as long as there is none.
 type told struct {
-	boot                                string
+	boot                                *string
 	started, finished, noResp, answered uint32
-	any, answersKnown, more             bool
+	answersKnown, more                  bool
 }
 
 // fold takes further counters if they come from the same process and differ by little.
-func (t *told) fold(boot string, c *Counters) bool {
-	if !t.any || t.answersKnown != c.AnswersKnown || t.boot != boot {
+func (t *told) fold(boot *string, c *Counters) bool {
+	// The names of one process are nearly always in one place.
+	if t.boot != boot && (t.boot == nil || *t.boot != *boot) || t.answersKnown != c.AnswersKnown {
 		return false
 	}
-	a, b, n, w := c.Started-t.started, c.Started-c.Current-t.finished, c.NoResponse-t.noResp, c.Answered-t.answered
+	a, b, n := c.Started-t.started, c.Started-c.Current-t.finished, c.NoResponse-t.noResp
+	w := uint32(0)
+	if c.AnswersKnown {
+		w = c.Answered - t.answered
+	}
 	const most = 2*maxFold - 1
 	if (a+maxFold)|(b+maxFold)|(n+maxFold)|(w+maxFold) > most {
 		return false
@@ -86,28 +92,28 @@ func (in *intake) end() {
 
 // count takes the counters of one sample and tells whether they give the completions, too. The first of an intake are looked
 // at as they are; those after it differ by so little that only their latest values matter.
-func (in *intake) count(boot string, c *Counters) (answers bool) {
-	if !c.Known || boot == "" {
-		return false
+func (in *intake) count(boot *string, c *Counters) (answers bool) {
+	if c.Known && *boot != "" && !in.told.fold(boot, c) {
+		in.countFirst(boot, c)
 	}
-	t := &in.told
-	if t.fold(boot, c) {
-		return c.AnswersKnown
-	}
+	return c.Known && *boot != "" && c.AnswersKnown
+}
+
+// countFirst takes counters that cannot be folded with those before.
+func (in *intake) countFirst(boot *string, c *Counters) {
 	in.enter()
-	n, _ := in.backend.count(in.at, in.sec, boot, *c, false)
+	n, _ := in.backend.count(in.at, in.sec, *boot, *c, false)
 	in.add.Arrivals += n
-	*t = told{
+	in.told = told{
 		boot: boot, started: c.Started, finished: c.Started - c.Current, noResp: c.NoResponse, answered: c.Answered,
-		any: true, answersKnown: c.AnswersKnown,
+		answersKnown: c.AnswersKnown,
 	}
-	return c.AnswersKnown
 }
 
 // enter enters the counters taken since the last look.
 func (in *intake) enter() {
 	if t := &in.told; t.more {
-		n, _ := in.backend.count(in.at, in.sec, t.boot, t.counters(), false)
+		n, _ := in.backend.count(in.at, in.sec, *t.boot, t.counters(), false)
 		in.add.Arrivals += n
 		t.more = false
 	}
@@ -153,31 +159,30 @@ func (in *intake) serve(a *answer, k *known, failed uint64) {
 			k.server = v
 		}
 	}
-	v.heard = max(v.heard, in.at)
 	if v.work == nil {
 		v.work = &work{seen: in.at, sketch: b.serverKind.New(), minutes: window.NewMinutes(in.sec)}
 	}
 	w := v.work
-	one := window.Bucket{Arrivals: 1, Completions: 1, Errors: failed}
+	timed, queue, connect, response := uint32(0), uint64(0), uint64(0), uint64(0)
 	if a.response >= 0 {
-		one.Timed = 1
-		one.Queue, one.Connect, one.Response = uint64(max(a.queue, 0)), uint64(max(a.connect, 0)), uint64(a.response)
+		timed, queue, connect, response = 1, uint64(max(a.queue, 0)), uint64(max(a.connect, 0)), uint64(a.response)
 		in.add.Timed++
-		in.add.Queue += one.Queue
-		in.add.Connect += one.Connect
-		in.add.Response += one.Response
-		b.sketch.AddIn(in.backendPart, one.Queue+one.Connect+one.Response)
+		in.add.Queue += queue
+		in.add.Connect += connect
+		in.add.Response += response
+		b.sketch.AddIn(in.backendPart, queue+connect+response)
 		if t := b.timings.Next(); t != nil {
-			t.queue, t.connect, t.response = shorten(one.Queue), shorten(one.Connect), shorten(one.Response)
+			t.queue, t.connect, t.response = shorten(queue), shorten(connect), shorten(response)
 			t.server, t.status = v.id, a.status
 		}
-		w.sketch.AddIn(in.serverPart, one.Response)
+		w.sketch.AddIn(in.serverPart, response)
 	}
 	w.seen = max(w.seen, in.at)
 	w.requests++
 	w.errors += failed
-	w.minutes.Count(in.sec, &one, b.budget)
-	if !in.beating && a.serverConns != Absent {
+	w.minutes.CountOne(in.minute, uint32(failed), timed, queue, connect, response, b.budget)
+	// What need not be written is not: another processor would have to fetch it again.
+	if !in.beating && a.serverConns != Absent && v.inFlight != a.serverConns {
 		v.inFlight = a.serverConns
 	}
 }

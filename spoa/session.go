@@ -37,11 +37,17 @@ type session struct {
 	// about an answered request, as far as a glance can tell.
 	unread  int
 	answers bool
+	// marks are where the payloads of the first of those frames are, marked how many of them are told.
+	marks  [mostPending]mark
+	marked int
 	// draining, when it is there and true, makes health checks fail.
 	draining *atomic.Bool
 	// note counts and logs why a frame was refused.
 	note func(why reason, text string)
 }
+
+// mark is where a payload is in what a scan has taken.
+type mark struct{ from, to uint32 }
 
 // decoders are the decoders of all connections. One that is not in use belongs to none, so that there are about as many as
 // processors, and what they remember and their working memory is at hand in the processor's caches: what a decoder knows of the
@@ -55,7 +61,13 @@ type decoders struct {
 func newDecoders(sink Sink, count counter, table *nameTable) *decoders {
 	meter, _ := sink.(*Meter)
 	p := &decoders{table: table}
-	p.pool.New = func() any { return &decoder{names: newNames(table), sink: sink, meter: meter, count: count} }
+	p.pool.New = func() any {
+		d := &decoder{names: newNames(table), sink: sink, meter: meter, count: count}
+		if meter != nil {
+			d.batch = &batch{}
+		}
+		return d
+	}
 	return p
 }
 
@@ -76,31 +88,78 @@ func (s *session) feed(now time.Time, in []byte) (used, need int) {
 
 // scan is the part of feed that a peer waits for. What it has taken must be given to digest next, and stay as it is until then.
 func (s *session) scan(in []byte) (used, need int) {
-	s.answers = true
-	for !s.ended {
-		b := in[used:]
-		if len(b) < prefixSize {
-			return used, minFrameSize + prefixSize
-		}
-		size := binary.BigEndian.Uint32(b)
-		switch {
-		case size < minFrameSize:
-			s.end(refuse(statusInvalid, reasonTooSmall, "a frame of %d bytes, the least is %d", size, minFrameSize))
-			return used, 0
-		case size > s.limit:
-			s.end(refuse(statusTooBig, reasonTooBig, "a frame of %d bytes, at most %d were agreed", size, s.limit))
-			return used, 0
-		}
-		whole := prefixSize + int(size)
-		if len(b) < whole {
-			return used, whole
-		}
-		used += whole
-		if r := s.frame(b[prefixSize:whole]); r != nil {
-			s.end(r)
-		}
+	s.answers, s.marked = true, 0
+	for more := true; more && !s.ended; {
+		used, need, more = s.scanOne(in, s.scanNotifies(in, used))
 	}
-	return used, 0
+	return used, need
+}
+
+// scanOne takes the frame that begins at used, whatever it is. It returns where it ends, or the same place, and what in must reach
+// from there on, when it is not all there.
+func (s *session) scanOne(in []byte, used int) (end, need int, ok bool) {
+	b := in[used:]
+	if len(b) < prefixSize {
+		return used, minFrameSize + prefixSize, false
+	}
+	size := binary.BigEndian.Uint32(b)
+	switch {
+	case size < minFrameSize:
+		s.end(refuse(statusInvalid, reasonTooSmall, "a frame of %d bytes, the least is %d", size, minFrameSize))
+		return used, 0, false
+	case size > s.limit:
+		s.end(refuse(statusTooBig, reasonTooBig, "a frame of %d bytes, at most %d were agreed", size, s.limit))
+		return used, 0, false
+	}
+	whole := prefixSize + int(size)
+	if len(b) < whole {
+		return used, whole, false
+	}
+	if r := s.frame(b[prefixSize:whole]); r != nil {
+		s.end(r)
+	}
+	return used + whole, 0, true
+}
+
+// scanNotifies takes the frames from used on that are as nearly all are: whole NOTIFY frames of which nothing is to be said, with
+// ids of 8 bytes at most, read in words, and only as long as there is room for their ACKs. It returns where they end.
+func (s *session) scanNotifies(in []byte, used int) int {
+	const (
+		// head is the size of length, type and flags.
+		head   = prefixSize + idsAt
+		notify = uint64(flagFin)<<32 | uint64(frame.TypeNotify)
+	)
+	if !s.ready {
+		return used
+	}
+	out, limit, others, first := s.out, uint(s.limit), byte(0), s.unread
+	for used <= len(in)-head-8 {
+		q := in[used:]
+		size, ids := uint(binary.BigEndian.Uint32(q)), binary.LittleEndian.Uint64(q[head:])
+		whole, payload := prefixSize+size, head+idsSize(ids)
+		if size > limit || whole > uint(len(q)) || binary.LittleEndian.Uint64(q[prefixSize:])&(1<<40-1) != notify ||
+			payload > head+8 || payload >= whole || cap(out)-len(out) < maxAck {
+			break
+		}
+		a := (*[maxAck]byte)(out[len(out):cap(out)])
+		binary.BigEndian.PutUint64(a[:], uint64(payload-prefixSize+uint(len(ackActions)))<<32|uint64(frame.TypeAgentAck)<<24)
+		a[prefixSize+4] = flagFin
+		// What this writes beyond the ids is written over.
+		binary.LittleEndian.PutUint64(a[head:], ids)
+		binary.LittleEndian.PutUint64(a[payload:], ackWord)
+		out = out[:len(out)+int(payload)+len(ackActions)]
+		others |= q[payload] ^ byte(len(messageDone))
+		if s.unread == s.marked && s.marked < len(s.marks) {
+			s.marks[s.marked] = mark{uint32(used) + uint32(payload), uint32(used) + uint32(whole)}
+			s.marked++
+		}
+		s.unread++
+		used += int(whole)
+	}
+	s.out = out
+	s.acks += s.unread - first
+	s.answers = s.answers && others == 0
+	return used
 }
 
 // frame takes one whole frame. A refusal ends the connection.
@@ -143,12 +202,20 @@ func (s *session) digest(now time.Time, taken []byte) {
 	}
 	// A decoder that panicked is in no state to be used again.
 	d := s.decoders.pool.Get().(*decoder)
+	d.now = now
+	read := uint32(0)
+	for _, m := range s.marks[:s.marked] {
+		d.payload(taken[m.from:m.to])
+		read = m.to
+	}
+	s.unread -= s.marked
+	s.marked, taken = 0, taken[read:]
 	// A frame that was refused is the last one, and none follows one that ended the session.
 	for ; s.unread > 0; taken = taken[prefixSize+binary.BigEndian.Uint32(taken):] {
 		body := taken[prefixSize : prefixSize+binary.BigEndian.Uint32(taken)]
 		if frame.Type(body[0]) == frame.TypeNotify {
 			s.unread--
-			d.notify(now, body[idsEnd(body):])
+			d.payload(body[idsEnd(body):])
 		}
 	}
 	d.settle()

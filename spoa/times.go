@@ -26,6 +26,22 @@ const (
 // parse reads the text in words if it is as nearly all are: four short numbers, and a stamp of 16 digits. t is written field by
 // field, and read in the same way: what is copied as a whole, right after, has to wait for the stores.
 func (t *logTimes) parse(text []byte) (ok bool) {
+	if len(text) == shortTimes {
+		// One digit each, as most often.
+		q := (*[shortTimes]byte)(text)
+		w := binary.LittleEndian.Uint64(q[:]) ^ digitsAndSlashes
+		stamp, ok := digits16((*[stampDigits]byte)(q[8:]))
+		if ok && (w|(w+0x0006000600060006))&0xfff0fff0fff0fff0 == 0 {
+			t.queue, t.connect, t.retries, t.redispatched = int64(w&15), int64(w>>16&15), int(w>>32&15), false
+			t.serverConns, t.connected = int64(w>>48), stamp
+			return true
+		}
+	}
+	return t.parseShort(text)
+}
+
+// parseShort is parse where the short numbers may have up to seven digits.
+func (t *logTimes) parseShort(text []byte) (ok bool) {
 	if len(text) < shortTimes {
 		return t.parseAny(text)
 	}
@@ -34,19 +50,6 @@ func (t *logTimes) parse(text []byte) (ok bool) {
 	if !ok {
 		return t.parseAny(text)
 	}
-	if rest == 8 {
-		// One digit each, as most often.
-		if w := binary.LittleEndian.Uint64(text) ^ digitsAndSlashes; (w|(w+0x0006000600060006))&0xfff0fff0fff0fff0 == 0 {
-			t.queue, t.connect, t.retries, t.redispatched = int64(w&15), int64(w>>16&15), int(w>>32&15), false
-			t.serverConns, t.connected = int64(w>>48), stamp
-			return true
-		}
-	}
-	return t.parseShort(text, rest, stamp)
-}
-
-// parseShort is parse where a short number has more than one digit. The stamp stands from rest on.
-func (t *logTimes) parseShort(text []byte, rest int, stamp int64) (ok bool) {
 	var n [4]int64
 	at := 0
 	for i := range n {

@@ -48,17 +48,13 @@ func idsEnd(body []byte) int {
 	if len(body) < minFrameSize {
 		return 0
 	}
+	if len(body) >= idsAt+8 {
+		if n := idsSize(binary.LittleEndian.Uint64(body[idsAt:])); n <= 8 {
+			return idsAt + int(n)
+		}
+	}
 	n := idsAt
 	for range 2 {
-		switch {
-		case n >= len(body):
-		case body[n] < shortVarint:
-			n++
-			continue
-		case n+1 < len(body) && body[n+1] < 1<<7:
-			n += 2
-			continue
-		}
 		_, used := readVarint(body[n:])
 		if used == 0 {
 			return 0
@@ -66,6 +62,21 @@ func idsEnd(body []byte) int {
 		n += used
 	}
 	return n
+}
+
+// idsSize is how many of the bytes of w two variable-length integers take, the lowest byte first; more than 8 when they do not
+// end in it.
+func idsSize(w uint64) (n uint) {
+	const more = highBits &^ 0xff
+	n = 1
+	if byte(w) >= shortVarint {
+		n += uint(bits.TrailingZeros64(^w&more)) / 8
+	}
+	w >>= 8 * n
+	if byte(w) < shortVarint {
+		return n + 1
+	}
+	return n + 1 + uint(bits.TrailingZeros64(^w&more))/8
 }
 
 // readVarint reads one variable-length integer of at most ten bytes; used is 0 when there is none.
@@ -94,11 +105,15 @@ const highBits = 0x8080808080808080
 // with the highest bits of all but the last. ends are the highest bits that are not set, at least one.
 func longVarint(w, ends uint64, last int) uint64 {
 	// All up to the lowest of ends.
-	w &= (ends ^ (ends - 1)) &^ highBits
-	w = w&0x007f007f007f007f | w&0x7f007f007f007f00>>1
-	w = w&0x00003fff00003fff | w&0x3fff00003fff0000>>2
-	w = w&0x000000000fffffff | w&0x0fffffff00000000>>4
-	return (w + varintHighest[last&7]) << 4
+	return (joinSevens(w&(ends^(ends-1))&^highBits) + varintHighest[last&7]) << 4
+}
+
+// joinSevens is the number of which the bytes of w have seven bits each, the first one the lowest.
+func joinSevens(w uint64) uint64 {
+	// Each step closes the gap below every second group of bits: what stands above it goes down by that much.
+	w -= (w & 0x7f007f007f007f00) >> 1
+	w -= (w & 0x3fff00003fff0000) >> 2 * 3
+	return w&0x000000000fffffff | w>>32<<28
 }
 
 // varintHighest is, by the last byte, what the highest bits of those before it add up to.
@@ -175,7 +190,10 @@ func (v value) isInt() bool { return v.kind >= typeddata.TypeInt32 && v.kind <= 
 // ackActions is the payload of every ACK: set-var of a transaction variable that no configuration registers, so that
 // HAProxy ignores it. An ACK without any action makes HAProxy 3.1.0 wait for the whole `timeout processing`.
 // Layout: action type SET-VAR, 3 arguments, scope transaction, name, boolean true (SPOE specification 3.4).
-var ackActions = [...]byte{0x01, 0x03, 0x02, 3, 'a', 'c', 'k', 0x11}
+var ackActions = [8]byte{0x01, 0x03, 0x02, 3, 'a', 'c', 'k', 0x11}
+
+// ackWord is the same as a word.
+var ackWord = binary.LittleEndian.Uint64(ackActions[:])
 
 // maxAck is the size of the largest ACK.
 const maxAck = prefixSize + idsAt + 2*maxVarint + len(ackActions)

@@ -41,6 +41,14 @@ func (c *cell) bucket() Bucket {
 
 func addTo(a uint32, n uint64) uint32 { return uint32(min(uint64(a)+min(n, 1<<32), 1<<32-1)) }
 
+// addOne is addTo for an n of 0 or 1.
+func addOne(a, n uint32) uint32 {
+	if a+n < a {
+		return a
+	}
+	return a + n
+}
+
 // appendIdle appends n idle seconds.
 func appendIdle(dst []byte, n int64) []byte {
 	for ; n > maxRun; n -= maxRun {

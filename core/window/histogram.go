@@ -129,11 +129,9 @@ func micros(d time.Duration) uint64 {
 
 // bucketOf maps microseconds to a bucket: the values below 64 to themselves, others by their seven highest bits.
 func bucketOf(us uint64) int {
-	if us < subs {
-		return int(us)
-	}
-	shift := bits.Len64(us) - 1 - subBits
-	return shift*subs + int(us>>shift)
+	// There is nothing to be left out of values below 2*subs.
+	shift := uint(bits.Len64(us|(2*subs-1)) - 1 - subBits)
+	return int(shift*subs + uint(us>>(shift%64)))
 }
 
 // middle is the middle of bucket i, the value that stands for all in it.

@@ -5,7 +5,7 @@ const (
 	pagesOfHist = histBuckets / pageBuckets
 	pageSize    = pageBuckets * 4
 	// pagesSize is what pages takes beside its pages.
-	pagesSize = maxParts*(2*pagesOfHist+8) + 48
+	pagesSize = maxParts*2*pagesOfHist + 48
 )
 
 type page [pageBuckets]uint32
@@ -14,7 +14,6 @@ type page [pageBuckets]uint32
 type pages struct {
 	// index holds the number of a page plus one, 0 for none, by slot.
 	index [maxParts][pagesOfHist]uint16
-	n     [maxParts]uint64
 	all   []*page
 	free  []uint16
 }
@@ -32,7 +31,6 @@ func (p *pages) add(slot, i int, n uint32, b *Budget) bool {
 	}
 	c := &p.all[index[k]-1][i%pageBuckets]
 	*c = addCount(*c, n)
-	p.n[slot] += uint64(n)
 	return ok
 }
 
@@ -72,14 +70,20 @@ func (p *pages) clear(slot int) {
 			p.index[slot][k] = 0
 		}
 	}
-	p.n[slot] = 0
 }
 
-func (p *pages) total() (n uint64) {
-	for _, k := range p.n {
-		n += k
+// atMost tells whether no more than so many values are left.
+func (p *pages) atMost(values uint64) bool {
+	n := uint64(0)
+	for _, counts := range p.all {
+		for _, k := range counts {
+			n += uint64(k)
+		}
+		if n > values {
+			return false
+		}
 	}
-	return n
+	return true
 }
 
 // each calls f for every bucket of a slot that has counts.

@@ -77,6 +77,20 @@ func (k *Sketches) Part(sec int64) Part {
 
 // AddIn is AddMicros for a second of part p, which is of the sketch's own kind.
 func (s *Sketch) AddIn(p Part, us uint64) {
+	// As nearly always where much happens.
+	if m := s.many; m != nil && p.turn == s.turn {
+		i := uint(bucketOf(min(us, maxMicros)))
+		if number := m.index[p.slot%maxParts][i/pageBuckets%pagesOfHist]; number != 0 {
+			c := &m.all[number-1][i%pageBuckets]
+			*c = addOne(*c, 1)
+			return
+		}
+	}
+	s.add(p, us)
+}
+
+// add is AddIn, whatever the sketch is like.
+func (s *Sketch) add(p Part, us uint64) {
 	k := s.of
 	if p.turn != s.turn || p.turn == 0 {
 		if p.turn <= max(0, s.turn-k.parts) {
@@ -186,7 +200,7 @@ func (s *Sketch) advance(turn int64) {
 	for g := gone; g != 0; g &= g - 1 {
 		s.many.clear(bits.TrailingZeros(g))
 	}
-	if s.many.total() <= backFew {
+	if s.many.atMost(backFew) {
 		s.comeBack()
 	}
 }
