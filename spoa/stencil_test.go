@@ -259,8 +259,9 @@ func TestProcessesByTurnsAllocateNothing(t *testing.T) {
 func TestFramesInWordsAreAsOneByOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		quick, slow := newNoting(), newNoting()
+		hello := helloFrame(arg{"supported-versions", "2.0"}, arg{"max-frame-size", uint32(256)}, arg{"capabilities", "pipelining"})
 		for _, s := range []*noting{quick, slow} {
-			s.feed(time.Unix(1000, 0), goodHello())
+			s.feed(time.Unix(1000, 0), hello)
 			s.out = s.out[:0]
 		}
 		var in []byte
@@ -269,11 +270,14 @@ func TestFramesInWordsAreAsOneByOne(t *testing.T) {
 				return putVarint(nil, rapid.Uint64().Draw(t, what)>>rapid.IntRange(0, 63).Draw(t, "shift"))
 			}
 			payload := message(messageDone, leanArgs()...)
-			switch rapid.IntRange(0, 9).Draw(t, "payload") {
-			case 0:
+			switch rapid.IntRange(0, 40).Draw(t, "payload") {
+			case 0, 1, 2, 3:
 				payload = message(messageHeartbeat+"-1", heartbeatArgs()...)
-			case 1:
+			case 4, 5, 6, 7:
 				payload = nil
+			case 8:
+				// More than was agreed.
+				payload = append(payload, payload...)
 			}
 			body := slices.Concat([]byte{3, 0, 0, 0, flagFin}, id("stream"), id("frame"), payload)
 			if rapid.IntRange(0, 60).Draw(t, "other") == 0 {
