@@ -41,7 +41,7 @@ type Params struct {
 	// Track is the stick counter to use: sc0, sc1 or sc2 (when empty). The user's file must not track anything else with it
 	// for the requests of observed backends.
 	Track string
-	// Sample is the percentage of answered requests whose times are sent, chosen at random, 1 to 100 (when 0). The counters
+	// Sample is the percentage of answered requests whose times are sent, chosen by HAProxy's clock, 1 to 100 (when 0). The counters
 	// are exact at any; with less than 100, one more counts the servers' answers ("answered").
 	Sample int
 	// Arrivals adds a message at each request's arrival, so that the agent knows the age of every open request. It is a
@@ -71,6 +71,11 @@ const (
 	serversPerMessage = 60
 	bytesPerEngine    = 8000
 	maxKeyLen         = 64
+	// A request is sampled when the microsecond of HAProxy's clock, taken modulo sampleOf, is below the percentage of it. That
+	// clock stands still during a turn of HAProxy's loop, so that the requests of one turn go to the agent in one piece. Being a
+	// prime, it gives each in turn to clients with a period: at common ones (1 ms, 10 ms, 1/60 s) no gap is longer than 8 times
+	// the mean. With a hundred, all or none of the requests of a client that sends one each millisecond would be chosen.
+	sampleOf = 593
 )
 
 var (
@@ -102,9 +107,11 @@ type view struct {
 	Params
 	TrackNumber string
 	KeyLen      int
-	TableSize   int
-	HoleAddr    string
-	Engines     []engine
+	// SampleBelow of SampleOf are chosen.
+	SampleBelow, SampleOf int
+	TableSize             int
+	HoleAddr              string
+	Engines               []engine
 }
 
 // Render writes the three texts. It refuses, with one sentence, any name, path or address that is not made of the
@@ -114,7 +121,7 @@ func Render(p Params) (Files, error) {
 	if err := p.check(); err != nil {
 		return Files{}, fmt.Errorf("render the HAProxy files: %w", err)
 	}
-	v := view{Params: p, TrackNumber: p.Track[2:], KeyLen: maxKeyLen, TableSize: tableSize(len(p.Backends)), Engines: p.engines(), HoleAddr: p.abstract("hole")}
+	v := view{Params: p, TrackNumber: p.Track[2:], KeyLen: maxKeyLen, SampleBelow: (p.Sample*sampleOf + 50) / 100, SampleOf: sampleOf, TableSize: tableSize(len(p.Backends)), Engines: p.engines(), HoleAddr: p.abstract("hole")}
 	var f Files
 	for _, part := range []struct {
 		to   *string

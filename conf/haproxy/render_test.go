@@ -2,9 +2,11 @@ package haproxyconf_test
 
 import (
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -214,7 +216,7 @@ func TestWhatIsNotSampledIsNotPrepared(t *testing.T) {
 	}
 	const chosen = "{ var(txn.tidegate_t0) -m found }"
 	for what, line := range map[string]string{
-		"the choice":            "{ rand(100) lt 7 } { date(0,us),set-var(txn.tidegate_t0) -m found } || { always_true }",
+		"the choice":            "{ date(0,us),mod(593) lt 42 } { date(0,us),set-var(txn.tidegate_t0) -m found } || { always_true }",
 		"2.6: the log's times":  `"%Tw/%Tc/%rc/%sc/%[date(0,us)]" if ` + chosen,
 		"3.0: the second stamp": "event on-server-session if " + chosen + " { date(0,us),",
 		"the exchange":          "{ sc_inc_gpc(1,2) gt 0 } " + chosen + " { srv_is_up(",
@@ -225,6 +227,46 @@ func TestWhatIsNotSampledIsNotPrepared(t *testing.T) {
 			}
 			if strings.Count(text, line) != 1 {
 				t.Errorf("%s, files for %s: %q is not there once:\n%s", what, variant, line, text)
+			}
+		}
+	}
+}
+
+// The choice goes by the microsecond a request comes in. A client that sends at an even pace must have its share chosen all
+// the same, without long gaps; a modulus of 100 would choose all or none of one request each millisecond.
+func TestTheChoiceIsFairToAnEvenPace(t *testing.T) {
+	rule := regexp.MustCompile(`date\(0,us\),mod\((\d+)\) lt (\d+)`)
+	for _, sample := range []int{1, 2, 5, 10, 20, 50, 99} {
+		p := example(haproxyconf.Variant26)
+		p.Sample = sample
+		files, err := haproxyconf.Render(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := rule.FindStringSubmatch(files.BackendLines)
+		if m == nil {
+			t.Fatalf("no choice by the clock in\n%s", files.BackendLines)
+		}
+		of, _ := strconv.Atoi(m[1])
+		below, _ := strconv.Atoi(m[2])
+		if share := 100 * float64(below) / float64(of); math.Abs(share-float64(sample)) > float64(sample)/50 {
+			t.Errorf("sample %d: %d of %d are %.2f %%, want it within a fiftieth", sample, below, of, share)
+		}
+		// Microseconds: 10,000 a second to one in 5 seconds, and 60, 30 and 15 a second.
+		for _, period := range []int{100, 125, 200, 250, 500, 1000, 2000, 2500, 5000, 8333, 10_000, 16_667, 20_000, 33_333, 50_000, 66_667, 100_000, 200_000, 250_000, 500_000, 1_000_000, 5_000_000} {
+			const requests = 100_000
+			chosen, gap, last := 0, 0, 0
+			for i := range requests {
+				if at := 1_790_000_000_000_000 + i*period; at%of < below {
+					chosen, last = chosen+1, i
+				}
+				gap = max(gap, i-last)
+			}
+			if want := requests * sample / 100; chosen < want*97/100 || chosen > want*103/100 {
+				t.Errorf("sample %d: of a request each %d us %d of %d are chosen, want about %d", sample, period, chosen, requests, want)
+			}
+			if gap*sample > 10*100 {
+				t.Errorf("sample %d: of a request each %d us %d in a row are left out", sample, period, gap)
 			}
 		}
 	}

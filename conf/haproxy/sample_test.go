@@ -56,12 +56,13 @@ func TestSampledTimesExactCounts(t *testing.T) {
 			t.Errorf("%d requests count as given up by their clients, want none", aborted)
 		}
 		sent := r.Sampled
-		// Four standard deviations are 34.
-		if sent < requests/10-40 || sent > requests/10+40 {
+		// Requests that HAProxy reads in one turn of its loop are chosen together. Four standard deviations are 34 were each alone, 68
+		// were the workers always in step; 60 to 100 were seen in 28 runs.
+		if sent < requests/10-60 || sent > requests/10+68 {
 			t.Errorf("the times of %d of %d requests came, want about a tenth", sent, requests)
 		}
-		// A quarter of the requests fail, and so do about as many of the sampled; four standard deviations are 16 of 80.
-		if share := float64(r.Errors) / float64(sent); share < 0.05 || share > 0.45 {
+		// A quarter of the requests fail, and so do about as many of the sampled; four standard deviations are 16 of 80, or 32 in step.
+		if share := float64(r.Errors) / float64(sent); share < 0.02 || share > 0.6 {
 			t.Errorf("%d of %d sampled requests failed, want about a quarter", r.Errors, sent)
 		}
 		out, err := s.Command("show table tidegate-ctr")
