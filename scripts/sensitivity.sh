@@ -21,7 +21,7 @@ trap 'rm -f "$runs"' EXIT
 row() {
     name=$1
     shift
-    "$tidegate" simulate --policy tidegate --no-oracle -o csv "$@" >"$runs"
+    "$tidegate" simulate --policy tidegate --oracle none -o csv "$@" >"$runs"
     awk -F, -v name="$name" -v base="${base:-0}" '
         NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
         { slow += $column["slow_share"]; hours += $column["worker_hours"]; turns += $column["reversals_per_hour"]; n++ }

@@ -31,7 +31,7 @@ func TestTheOracleIsTheCheapestOfItsKind(t *testing.T) {
 	for s := 500; s < 700; s++ {
 		tr.Rate[s] = 600
 	}
-	best, err := Oracle(p, tr, 1)
+	best, err := Oracle(p, tr, 1, Fine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,12 +39,13 @@ func TestTheOracleIsTheCheapestOfItsKind(t *testing.T) {
 		t.Fatalf("%s has %v slow requests", best.Policy, best.SlowPart)
 	}
 	cheaper := 0
-	for step := range betaSteps {
-		r := mustRun(t, p, tr, 1, oraclePolicy(float64(step)*betaStep))
+	for step := range int(mostBeta / Fine.Step) {
+		beta := float64(step) * Fine.Step
+		r := mustRun(t, p, tr, 1, oraclePolicy(beta))
 		if r.WorkerHours < best.WorkerHours {
 			cheaper++
 			if r.SlowPart <= oracleSlow {
-				t.Errorf("beta %v is cheaper and has only %v slow requests", float64(step)*betaStep, r.SlowPart)
+				t.Errorf("beta %v is cheaper and has only %v slow requests", beta, r.SlowPart)
 			}
 		}
 	}
@@ -56,12 +57,37 @@ func TestTheOracleIsTheCheapestOfItsKind(t *testing.T) {
 func TestTheOracleOfAHopelessTrace(t *testing.T) {
 	p := DefaultParams()
 	p.Unmeasured, p.MaxWorkers = 60, 24
-	best, err := Oracle(p, level(600, 400), 1)
+	best, err := Oracle(p, level(600, 400), 1, Fine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if best.SlowPart < 0.1 || best.WorkerHours == 0 {
 		t.Errorf("%v slow for %v worker-hours", best.SlowPart, best.WorkerHours)
+	}
+}
+
+// What a dependency lets through is not more with more workers: the fine oracle has as few as do nearly as well, the coarse one the most.
+func TestTheYardsticksDifferWhereNothingHelps(t *testing.T) {
+	long(t)
+	p := DefaultParams()
+	p.Unmeasured = 60
+	tr := level(900, 300)
+	tr.Cap = make([]float64, 900)
+	for s := range tr.Cap {
+		tr.Cap[s] = 240
+	}
+	fine, err := Oracle(p, tr, 1, Fine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	coarse, err := Oracle(p, tr, 1, Coarse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := mustRun(t, p, tr, 1, oraclePolicy(mostBeta))
+	if coarse.WorkerHours != most.WorkerHours || fine.WorkerHours >= coarse.WorkerHours || fine.SlowPart > coarse.SlowPart+0.001 {
+		t.Errorf("fine %v slow for %v worker-hours, coarse %v for %v, the largest beta %v for %v", fine.SlowPart, fine.WorkerHours,
+			coarse.SlowPart, coarse.WorkerHours, most.SlowPart, most.WorkerHours)
 	}
 }
 
@@ -75,7 +101,7 @@ func TestASuiteDoesNotDependOnTheProcessors(t *testing.T) {
 			return tr, nil
 		}}
 	}
-	s := Suite{Params: p, Traces: []Source{source("a", 100), source("b", 300)}, Seeds: []uint64{1, 2}, Policies: []Policy{follow(), always(60)}}
+	s := Suite{Params: p, Traces: []Source{source("a", 100), source("b", 300)}, Seeds: []uint64{1, 2}, Policies: []Policy{follow(), always(60)}, Oracle: &Fine}
 	s.Policies[0].Name, s.Policies[1].Name = "follow", "always"
 	calls := 0
 	s.Done = func(done, all int) {

@@ -19,19 +19,21 @@ type Suite struct {
 	Traces   []Source
 	Seeds    []uint64
 	Policies []Policy
-	// NoOracle leaves the oracle out, which takes about as long as five policies. Ratios are unknown then.
-	NoOracle bool
+	// Oracle is how the oracle is found, which takes about as long as five policies; nil leaves it out, and ratios are unknown then.
+	Oracle *Yardstick
 	// Done is told after each run, if set; calls do not overlap.
 	Done func(done, all int)
 }
 
 // Outcome is what a suite brought, in the order of its traces, seeds and policies; the oracle comes last.
 type Outcome struct {
-	Params   Params    `json:"params"`
-	Traces   []string  `json:"traces"`
-	Seeds    []uint64  `json:"seeds"`
-	Policies []string  `json:"policies"`
-	Runs     []*Result `json:"runs"`
+	Params   Params   `json:"params"`
+	Traces   []string `json:"traces"`
+	Seeds    []uint64 `json:"seeds"`
+	Policies []string `json:"policies"`
+	// Yardstick is the name of the oracle's, "" without an oracle.
+	Yardstick string    `json:"yardstick,omitempty"`
+	Runs      []*Result `json:"runs"`
 }
 
 // Run runs the suite on all processors. The outcome does not depend on how many there are.
@@ -44,8 +46,8 @@ func (s Suite) Run(ctx context.Context) (*Outcome, error) {
 		out.Policies = append(out.Policies, p.Name)
 	}
 	jobs := s.jobs()
-	if !s.NoOracle {
-		out.Policies = append(out.Policies, OracleName)
+	if s.Oracle != nil {
+		out.Policies, out.Yardstick = append(out.Policies, OracleName), s.Oracle.Name
 	}
 	out.Runs = make([]*Result, len(jobs))
 	errs := make([]error, len(jobs))
@@ -106,13 +108,13 @@ func (s Suite) jobs() []func() (*Result, error) {
 					return Run(s.Params, t, seed, policy)
 				})
 			}
-			if !s.NoOracle {
+			if s.Oracle != nil {
 				jobs = append(jobs, func() (*Result, error) {
 					t, err := trace()
 					if err != nil {
 						return nil, err
 					}
-					return Oracle(s.Params, t, seed)
+					return Oracle(s.Params, t, seed, *s.Oracle)
 				})
 			}
 		}

@@ -42,7 +42,7 @@ type simulateOptions struct {
 	loseNode        bool
 	set             []string
 	report, output  string
-	noOracle        bool
+	oracle          string
 }
 
 func simulateCommand() *cobra.Command {
@@ -81,7 +81,7 @@ Without arguments it plays the built-in traces with the default policy, which ta
 	f.DurationVar(&o.tick, "tick", 2*time.Second, "`TIME` between two decisions of tidegate, in whole seconds")
 	f.BoolVar(&o.loseNode, "lose-node", false, "tidegate sizes so that one node may be lost")
 	f.StringArrayVar(&o.set, "set", nil, "change tidegate's sizing policy, `KEY=VALUE` as in down.window=10m; may be given several times")
-	f.BoolVar(&o.noOracle, "no-oracle", false, "leave the oracle out (faster; costs are worker-hours then)")
+	f.StringVar(&o.oracle, "oracle", sim.Fine.Name, "the oracle's `YARDSTICK`: fine, coarse (dearer), or none (faster; costs are worker-hours then)")
 	f.StringVar(&o.report, "report", "", "write one HTML page with charts to this `FILE`")
 	f.StringVarP(&o.output, "output", "o", "table", "table, json or csv")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return simulate(cmd, o) }
@@ -130,7 +130,16 @@ func simulate(cmd *cobra.Command, o simulateOptions) error {
 
 // suite turns the flags into runs.
 func (o simulateOptions) suite(cmd *cobra.Command) (sim.Suite, error) {
-	s := sim.Suite{NoOracle: o.noOracle}
+	var s sim.Suite
+	switch o.oracle {
+	case sim.Fine.Name:
+		s.Oracle = &sim.Fine
+	case sim.Coarse.Name:
+		s.Oracle = &sim.Coarse
+	case "none":
+	default:
+		return s, fmt.Errorf("--oracle %q is not allowed: fine, coarse or none", o.oracle)
+	}
 	var err error
 	var app core.AppPolicy
 	if s.Params, app, err = o.params(cmd); err != nil {

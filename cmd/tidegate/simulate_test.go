@@ -111,6 +111,7 @@ func TestSimulateRefusesInOneSentence(t *testing.T) {
 		{[]string{"--workers", "4-160"}, `--workers "4-160" is not allowed: MIN..MAX`},
 		{[]string{"--workers", "9..4"}, "the largest number of workers is 4; allowed is 9 to 100000"},
 		{[]string{"--service", "0s"}, "the service time in seconds is 0; allowed is 0.0001 to 3600"},
+		{[]string{"--oracle", "delphi"}, `--oracle "delphi" is not allowed: fine, coarse or none`},
 		{[]string{"--seeds", "0"}, "--seeds 0 is not allowed: 1 to 1000"},
 		{[]string{"--random", "-1"}, "--random -1 is not allowed: 0 to 1000"},
 		{[]string{"--tick", "1500ms"}, "--tick 1.5s is not allowed: whole seconds"},

@@ -15,7 +15,7 @@ func play(t *testing.T, policies []sim.Policy, names ...string) *sim.Outcome {
 	if testing.Short() || raced {
 		t.Skip("takes long; it runs without -short and -race")
 	}
-	s := sim.Suite{Params: sim.DefaultParams(), Seeds: []uint64{1}, Policies: policies}
+	s := sim.Suite{Params: sim.DefaultParams(), Seeds: []uint64{1}, Policies: policies, Oracle: &sim.Coarse}
 	for _, n := range names {
 		s.Traces = append(s.Traces, sim.Source{Name: n, Make: func(seed uint64) (*sim.Trace, error) { return traces.Builtin(n, seed) }})
 	}

@@ -456,25 +456,25 @@ func TestReferenceServiceTimeLeansOnItsBaseline(t *testing.T) {
 	}
 }
 
-// The ranges are round the figures that an independent simulator has measured for this policy on traces of the same shapes: 0.45 %
-// at x1.21, 2.44 % at x1.32, 2.45 % at x1.36, x0.85 where a dependency is full, and 0.45 % with zeros for metrics.
+// The figures are those that an independent simulator has measured for this policy on traces of the same shapes. Costs are over the
+// coarse oracle, which is like that simulator's; over the fine one slowsvc and depcap are a fifth to a third dearer.
 func TestTheReferenceDoesAsInTheProtocol(t *testing.T) {
-	o := play(t, []sim.Policy{Reference()}, "slow", "spike", "steps", "depcap", "zerometrics")
+	o := play(t, []sim.Policy{Reference()}, "slow", "spike", "steps", "slowsvc", "depcap", "zerometrics")
 	for _, row := range []struct {
 		trace       string
-		from, to    float64 // per cent slow
-		least, most float64 // x oracle
+		slow, ratio float64 // per cent, x oracle
 		alarm       string
 	}{
-		{"slow", 0.4, 0.6, 1.1, 1.35, ""},
-		{"spike", 1.7, 3.3, 1.2, 1.55, ""},
-		{"steps", 1.6, 3.4, 1.2, 1.6, ""},
-		{"depcap", 15, 22, 0.7, 1.2, "dependency"},
-		{"zerometrics", 0.4, 0.6, 1.05, 1.4, "collapse"},
+		{"slow", 0.45, 1.21, ""},
+		{"spike", 2.44, 1.32, ""},
+		{"steps", 2.45, 1.36, ""},
+		{"slowsvc", 2.27, 0.85, ""},
+		{"depcap", 18.72, 0.85, "dependency"},
+		{"zerometrics", 0.45, 1.22, "collapse"},
 	} {
 		m := o.Mean("reference", row.trace, nil)
-		if s := 100 * m.SlowShare; s < row.from || s > row.to || m.OracleRatio < row.least || m.OracleRatio > row.most {
-			t.Errorf("%s: %.2f %% slow at x%.2f, want %v to %v %% at x%v to %v", row.trace, s, m.OracleRatio, row.from, row.to, row.least, row.most)
+		if s := 100 * m.SlowShare; math.Abs(s-row.slow) > 0.3*row.slow || math.Abs(m.OracleRatio-row.ratio) > 0.12*row.ratio {
+			t.Errorf("%s: %.2f %% slow at x%.2f, want about %v %% at x%v", row.trace, s, m.OracleRatio, row.slow, row.ratio)
 		}
 		for _, r := range o.Runs {
 			if r.Trace != row.trace || r.Policy != "reference" {

@@ -21,6 +21,7 @@ const mostRows = 300
 type page struct {
 	App, Left string
 	First     string
+	Oracle    string
 	Plane     template.HTML
 	Means     []meanRow
 	Policies  []string
@@ -57,7 +58,7 @@ type changeView struct{ At, Step, Why string }
 
 // HTML writes one self-contained page: no script, nothing from elsewhere, light and dark. Charts are of the first seed.
 func HTML(w io.Writer, o *sim.Outcome) error {
-	p := page{Policies: o.Policies, First: o.Policies[0]}
+	p := page{Policies: o.Policies, First: o.Policies[0], Oracle: oracle(o)}
 	p.App = fmt.Sprintf("Service %s (CV %s), goal %s, warm-up %s, queue time-out %s, %d to %d workers on %d nodes, %s.", short(o.Params.Service), number(o.Params.CV),
 		short(o.Params.SLO), short(o.Params.WarmUp), short(o.Params.QueueTimeout), o.Params.MinWorkers, o.Params.MaxWorkers, o.Params.Nodes, seeds(o.Seeds))
 	keep, left := feasible(o)

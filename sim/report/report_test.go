@@ -31,7 +31,7 @@ func outcome(t *testing.T) *sim.Outcome {
 	t.Helper()
 	p := sim.DefaultParams()
 	p.Unmeasured = 60
-	s := sim.Suite{Params: p, Seeds: []uint64{4}, Policies: []sim.Policy{{Name: "ours", New: func(sim.Setup) (sim.Scaler, error) { return two{20}, nil }}}}
+	s := sim.Suite{Params: p, Oracle: &sim.Fine, Seeds: []uint64{4}, Policies: []sim.Policy{{Name: "ours", New: func(sim.Setup) (sim.Scaler, error) { return two{20}, nil }}}}
 	s.Traces = []sim.Source{source("free", 0), source("capped<1>", 20)}
 	o, err := s.Run(context.Background())
 	if err != nil {

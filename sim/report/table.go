@@ -15,8 +15,8 @@ import (
 
 // Table prints slow shares and costs by trace and policy, then each policy's means.
 func Table(w io.Writer, o *sim.Outcome) error {
-	fmt.Fprintf(w, "slow %% / worker-hours over the oracle's; %s, SLO %s, warm-up %s, %d to %d workers on %d nodes, seeds %v\n\n",
-		"service "+short(o.Params.Service)+" CV "+number(o.Params.CV), short(o.Params.SLO), short(o.Params.WarmUp), o.Params.MinWorkers, o.Params.MaxWorkers, o.Params.Nodes, o.Seeds)
+	fmt.Fprintf(w, "slow %% / worker-hours over the %s's; %s, SLO %s, warm-up %s, %d to %d workers on %d nodes, seeds %v\n\n",
+		oracle(o), "service "+short(o.Params.Service)+" CV "+number(o.Params.CV), short(o.Params.SLO), short(o.Params.WarmUp), o.Params.MinWorkers, o.Params.MaxWorkers, o.Params.Nodes, o.Seeds)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t%s\t\n", strings.Join(o.Policies, "\t"))
 	for _, trace := range o.Traces {
@@ -48,6 +48,14 @@ func Table(w io.Writer, o *sim.Outcome) error {
 		fmt.Fprintf(w, "\nalarms (first time, after the trace's event where it has one)\n%s\n", strings.Join(lines, "\n"))
 	}
 	return nil
+}
+
+// oracle names the oracle that costs are told over.
+func oracle(o *sim.Outcome) string {
+	if o.Yardstick == sim.Coarse.Name {
+		return "coarse " + sim.OracleName
+	}
+	return sim.OracleName
 }
 
 // feasible says which traces the means are taken over, and which are left out.
