@@ -22,7 +22,7 @@ const (
 	// beforeTens is what growth is measured against. A jump is in it after half a minute, so that it counts once.
 	beforeTens = 3
 	// slowPrice is what a slow request costs, in units of the work to serve one.
-	slowPrice = 30
+	slowPrice = 40
 )
 
 // learn adds a sample: the highest ten of the last lead time against the half minute before it.

@@ -66,13 +66,13 @@ func TestTheReturnFromACollapseIsNoGrowth(t *testing.T) {
 func TestTheFirstOrderProvidesForTheQueueToCome(t *testing.T) {
 	p, m := Default(), Memory{Service: Service{Base: 0.08}}
 	s := &State{Policy: &p, Memory: &m, Ready: 26, Service: 0.08, Lead: 45, load: load{level: 1000, burst: true}}
-	// Five seconds of 1000 requests will wait, and are served within the square root of 5 x (45 + 10)/30 seconds.
-	if more := s.backlog(); more != 133 {
-		t.Errorf("a rise to 80 erlangs with 26 workers: %v more for the queue, wanted 133", more)
+	// Five seconds of 1000 requests will wait, and are served within the square root of 5 x (45 + 10)/40 seconds.
+	if more := s.backlog(); more != 153 {
+		t.Errorf("a rise to 80 erlangs with 26 workers: %v more for the queue, wanted 153", more)
 	}
 	s.Service = 0.2
-	if more := s.backlog(); more != 133 {
-		t.Errorf("requests have become slow: %v more, wanted 133 by the usual time", more)
+	if more := s.backlog(); more != 153 {
+		t.Errorf("requests have become slow: %v more, wanted 153 by the usual time", more)
 	}
 	s.Service, s.Ready = 0.08, 90
 	if more := s.backlog(); more != 0 {
