@@ -20,8 +20,9 @@ const (
 
 // estimate is the mean service time now, in seconds: by Little's law the busy integral by the completions, or, without busy
 // counts, the response times at the servers, in which waiting inside a server is cut off at all workers busy. The shortest window that
-// is longer than the minute by more than chance wins, so that a dependency that becomes slow is seen at once.
-func (v *Service) estimate(h *History, ready float64, cv float64) float64 {
+// is longer than the minute by more than chance wins, so that a dependency that becomes slow is seen at once. every is how many seconds
+// one count of busy workers stands for.
+func (v *Service) estimate(h *History, ready, cv, every float64) float64 {
 	base := v.Base
 	weight := float64(priorCompletions)
 	if base == 0 {
@@ -40,12 +41,23 @@ func (v *Service) estimate(h *History, ready float64, cv float64) float64 {
 		if !ok {
 			continue
 		}
-		chance := 4 * math.Max(cv, 0.5) / math.Sqrt(math.Max(t.x, 1))
-		if s > minute*(1+math.Max(0.1, chance)) {
+		if s > minute*(1+math.Max(0.1, 4*serviceError(t, minute, cv, every))) {
 			return s
 		}
 	}
 	return minute
+}
+
+// serviceError is the relative standard error of a service time of s seconds over the sums t. The first part is that of the mean of so many
+// service times. The second is for workers who are not counted all the time: one count is the mean of a second (Poisson: its variance is
+// that of one moment, or 2s times that if it is less) and stands for every seconds.
+func serviceError(t sums, s, cv, every float64) float64 {
+	cv = math.Max(cv, 0.5)
+	variance := cv * cv / math.Max(t.x, 1)
+	if t.b > 0 {
+		variance += math.Min(1, 2*s) * (every - 1) / t.b
+	}
+	return math.Sqrt(variance)
 }
 
 func serviceOver(h *History, n int, ready, base, weight float64) (float64, bool) {

@@ -30,7 +30,7 @@ func Size(p Policy, m Memory, o Observation) (Result, Memory) {
 
 // see sums up the nodes.
 func see(p *Policy, m *Memory, o *Observation) *State {
-	s := &State{Policy: p, Obs: o, Memory: m, Now: o.Now.Unix()}
+	s := &State{Policy: p, Obs: o, Memory: m, Now: o.Now.Unix(), every: 1}
 	for i := range o.Nodes {
 		n := &o.Nodes[i]
 		if !n.Known || !n.Up || n.absurd() {
@@ -64,6 +64,9 @@ func (s *State) told() []Second {
 	seconds := slices.Clone(s.Obs.Seconds)
 	for i := range seconds {
 		if seconds[i].Busy == nil {
+			if s.Memory.Seen > 0 {
+				s.every = math.Max(1, math.Min(pause, float64(s.Now-s.Memory.Seen)))
+			}
 			busy := s.Busy * float64(max(1, seconds[i].Span))
 			seconds[i].Busy = &busy
 		}
@@ -92,7 +95,7 @@ func (s *State) first(r *Result) {
 func (s *State) measure() {
 	m, h := s.Memory, &s.Memory.History
 	s.Lead = m.Lead.seconds(s.Policy.LeadTime.Seconds())
-	s.Service = m.Service.estimate(h, s.Ready, s.Policy.Erlang.CV)
+	s.Service = m.Service.estimate(h, s.Ready, s.Policy.Erlang.CV, s.every)
 	if five := h.over(5, 0); five.t > 0 {
 		s.Wait = five.w / five.t
 	}

@@ -23,10 +23,16 @@ func builtin(t *testing.T, name string, seed uint64) *sim.Trace {
 
 func run(t *testing.T, p sim.Params, tr *sim.Trace, app core.AppPolicy) *sim.Result {
 	t.Helper()
+	return runEvery(t, p, tr, app, 2)
+}
+
+// runEvery plays a trace with decisions every so many seconds.
+func runEvery(t *testing.T, p sim.Params, tr *sim.Trace, app core.AppPolicy, tick int) *sim.Result {
+	t.Helper()
 	if testing.Short() || raced && tr.Seconds() > 1000 {
 		t.Skip("takes long; it runs without -short and -race")
 	}
-	r, err := sim.Run(p, tr, 1, Policy("tidegate", app, 2))
+	r, err := sim.Run(p, tr, 1, Policy("tidegate", app, tick))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +136,18 @@ func TestTheLoopHoldsTheGoalOnEasyTraces(t *testing.T) {
 			if c.Why == "" {
 				t.Errorf("%s: no reason for %+v", name, c)
 			}
+		}
+	}
+}
+
+// Who decides seldom sees less, and is not to be more restless for it: calm traffic that falls once took 13 reversals an hour
+// when every count of busy workers that was high by chance was taken for slow service.
+func TestALongerTickIsNoUnrest(t *testing.T) {
+	for _, tick := range []int{1, 5, 10} {
+		p := sim.DefaultParams()
+		r := runEvery(t, p, builtin(t, "drop", 1), App(p), tick)
+		if f := r.PerHour(r.Flaps); f > 3 || r.SlowPart > 0.01 {
+			t.Errorf("a decision every %d s: %.1f reversals within ten minutes an hour, %.2f %% slow", tick, f, 100*r.SlowPart)
 		}
 	}
 }
