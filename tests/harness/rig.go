@@ -3,11 +3,13 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -116,11 +118,21 @@ func (r *Rig) Write(name, text string) (string, error) {
 	return p, nil
 }
 
-// Port returns a TCP port on 127.0.0.1 that is free now and that this rig has not given out before.
+// Port returns a TCP port on 127.0.0.1 that is free now and that this rig has not given out before. It is below those that the kernel
+// gives to connections, where it can be: another program's connection would otherwise take it now and then, before the one it
+// is for binds it.
 func (r *Rig) Port() (int, error) {
+	first := firstConnectionPort()
 	for range 50 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		try := 0
+		if first > 2*leastPort {
+			try = leastPort + rand.IntN(first-leastPort)
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", try))
 		if err != nil {
+			if errors.Is(err, syscall.EADDRINUSE) {
+				continue
+			}
 			return 0, fmt.Errorf("find a free port: %w", err)
 		}
 		port := ln.Addr().(*net.TCPAddr).Port
@@ -136,6 +148,22 @@ func (r *Rig) Port() (int, error) {
 		}
 	}
 	return 0, errors.New("find a free port: fifty tries gave none")
+}
+
+// leastPort is above the ports of most services.
+const leastPort = 10000
+
+// firstConnectionPort is the lowest port that the kernel gives to connections, 0 when it is not known.
+func firstConnectionPort() int {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 0
+	}
+	var low int
+	if _, err := fmt.Sscan(string(text), &low); err != nil {
+		return 0
+	}
+	return low
 }
 
 // Addr returns "127.0.0.1:PORT" with a free port.
