@@ -105,8 +105,8 @@ func TestLimiterPacesWhatLeaves(t *testing.T) {
 	}
 }
 
-// Where not all workers of a server may leave now, as many leave as may.
-func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
+// eightOfTwenty are eight servers with 20 workers each, of which a fifth may leave within a minute.
+func eightOfTwenty() AppPolicy {
 	var servers []ServerPolicy
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		s := managed(name)
@@ -115,6 +115,12 @@ func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
 	}
 	p := policy(BusyRatio, servers...)
 	p.MaxWorkers, p.MaxOut, p.Sizing.Down.Share = 160, 0.2, 1
+	return p
+}
+
+// Where not all workers of a server may leave now, as many leave as may.
+func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
+	p := eightOfTwenty()
 	w := newWorld(t, p)
 	for _, s := range p.Servers {
 		w.serving(s.Name, 20)
@@ -147,14 +153,8 @@ func TestTheLimiterLetsGoWhatMayGo(t *testing.T) {
 
 // A maxconn is in other units than workers: the limiter holds it back or lets it pass, and never makes one of its own.
 func TestTheLimiterMakesNoMaxConnOfItsOwn(t *testing.T) {
-	var servers []ServerPolicy
-	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		s := managed(name)
-		s.MaxWorkers, s.AlwaysUp = 20, true
-		servers = append(servers, s)
-	}
-	p := policy(BusyRatio, servers...)
-	p.MaxWorkers, p.MaxOut, p.Sizing.Down.Share, p.MaxConnPerWorker = 160, 0.2, 1, 3
+	p := eightOfTwenty()
+	p.MaxConnPerWorker = 3
 	w := newWorld(t, p)
 	for _, s := range p.Servers {
 		w.serving(s.Name, 20).maxconn = 60
