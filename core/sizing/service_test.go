@@ -65,3 +65,37 @@ func TestAToldBusyIntegralIsNoSample(t *testing.T) {
 		}
 	}
 }
+
+// While the agent of one of three servers is silent, the busy workers of the others are not those of all requests: no service time is
+// taken from them, or the app would look a third quicker than it is for a minute.
+func TestASilentAgentIsNoFastService(t *testing.T) {
+	for _, row := range []struct {
+		what   string
+		second Node
+	}{
+		{"silent", Node{Name: "b", Up: true}},
+		{"without busy counts", Node{Name: "b", Up: true, Known: true, Ready: 10}},
+	} {
+		p, m := Default(), Memory{}
+		at := time.Unix(1_000_000, 0)
+		for i := range 90 {
+			at = at.Add(2 * time.Second)
+			o := Observation{Now: at, Traffic: true, InFlight: 20}
+			for k := range 2 {
+				o.Seconds = append(o.Seconds, Second{At: at.Unix() - int64(2-k), Arrivals: 200, Completions: 200, Timed: 200, Service: 20})
+			}
+			node := Node{Up: true, Known: true, Ready: 10, Busy: 10, BusyKnown: true}
+			a, b := node, node
+			a.Name, b.Name = "a", "b"
+			if i >= 60 && i < 75 {
+				b = row.second
+				o.Bad = CodeNoData
+			}
+			o.Nodes = []Node{a, b}
+			_, m = Size(p, m, o)
+			if s := m.Service.estimate(&m.History, 20, p.Erlang.CV, 2); i > 10 && math.Abs(s-0.1) > 0.002 {
+				t.Fatalf("%s, turn %d: S is %.4f s, want 0.1", row.what, i, s)
+			}
+		}
+	}
+}

@@ -33,6 +33,8 @@ func see(p *Policy, m *Memory, o *Observation) *State {
 	s := &State{Policy: p, Obs: o, Memory: m, Now: o.Now.Unix(), every: 1}
 	for i := range o.Nodes {
 		n := &o.Nodes[i]
+		// One that serves and does not tell how many are busy: what the others tell is not all.
+		s.partly = s.partly || n.Up && (!n.Known || n.absurd() || !n.BusyKnown && n.Ready > 0)
 		if !n.Known || !n.Up || n.absurd() {
 			continue
 		}
@@ -53,12 +55,12 @@ func see(p *Policy, m *Memory, o *Observation) *State {
 	return s
 }
 
-// told are the seconds, with the workers that are busy now where nobody told the busy integral.
+// told are the seconds, with the workers that are busy now where nobody told the busy integral and all that serve tell theirs.
 func (s *State) told() []Second {
 	if !s.Obs.Traffic {
 		return nil
 	}
-	if !s.BusyKnown {
+	if !s.BusyKnown || s.partly {
 		return s.Obs.Seconds
 	}
 	seconds := slices.Clone(s.Obs.Seconds)

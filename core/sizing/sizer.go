@@ -24,6 +24,8 @@ type State struct {
 	// Ready, Starting and Busy are sums over the nodes that report; BusyKnown tells that Busy means something.
 	Ready, Starting, Busy float64
 	BusyKnown             bool
+	// partly tells that others serve, too, whose busy workers are not known.
+	partly bool
 	// every is how many seconds one count of busy workers stands for: those of a turn, unless the integral of each second was told.
 	every float64
 	// OnTheWay are the starting workers that go first when fewer are wanted.
