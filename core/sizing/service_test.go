@@ -66,8 +66,8 @@ func TestAToldBusyIntegralIsNoSample(t *testing.T) {
 	}
 }
 
-// While the agent of one of three servers is silent, the busy workers of the others are not those of all requests: no service time is
-// taken from them, or the app would look a third quicker than it is for a minute.
+// While the agent of one of two servers is silent, the busy workers of the other are not those of all requests: no service time is
+// taken from them, or the app would look up to twice as quick as it is for a minute.
 func TestASilentAgentIsNoFastService(t *testing.T) {
 	for _, row := range []struct {
 		what   string
