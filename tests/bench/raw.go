@@ -91,18 +91,19 @@ func rounds(n int, who []string, f func(who string) error) error {
 
 func (r *raw) pipelined(transport, suffix string, conns int) error {
 	r.printf("\n== SPOP over %s, %d in flight on each of %d connections\n", transport, window, conns)
-	speed, cpu, allocs := series{}, series{}, series{}
+	speed, cpu, load, allocs := series{}, series{}, series{}, series{}
 	err := rounds(r.opts.rounds, contestants, func(who string) error {
 		s, err := pipelined(r.agents[who], conns, window, rawWarm, r.opts.slot)
 		speed.add(who, s.perSecond)
 		cpu.add(who, s.cpuMicros)
+		load.add(who, s.loadMicros)
 		allocs.add(who, s.allocs)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.table(contestants, []string{"frames/s", "agent CPU us/frame", "allocations/frame"}, []series{speed, cpu, allocs})
+	r.table(contestants, []string{"frames/s", "agent CPU us/frame", "load CPU us/frame", "allocations/frame"}, []series{speed, cpu, load, allocs})
 	toPeer, toLimit, price := speed.ratios(ours, peer), speed.ratios(ours, limit), cpu.ratios(peer, ours)
 	r.printf("  ours is %s x negasus and %s x echo in frames/s; negasus takes %s x our CPU\n", spread(toPeer), spread(toLimit), spread(price))
 	r.line(speed.conclude(fmt.Sprintf("spoa/pipelined/conns=%d%s", conns, suffix), "frames/s"))

@@ -8,8 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -45,104 +43,54 @@ func dial(addr string) (net.Conn, error) {
 	return nc, nc.SetDeadline(time.Now().Add(5 * time.Minute))
 }
 
-// pipe keeps window frames in flight on one connection.
-type pipe struct {
-	nc     net.Conn
-	ring   *ring
-	window int
-	acked  atomic.Uint64
-	_      [40]byte // keeps the counters of two connections apart
-}
-
-// run sends until stop is set, then waits for the last ACKs.
-func (p *pipe) run(stop *atomic.Bool) error {
-	buf := make([]byte, 32<<10)
-	if _, err := p.nc.Write(p.ring.take(p.window)); err != nil {
-		return fmt.Errorf("send frames: %w", err)
-	}
-	have, flight := 0, p.window
-	for {
-		n, err := p.nc.Read(buf[have:])
-		if err != nil {
-			return fmt.Errorf("read ACKs: %w", err)
-		}
-		have += n
-		acks, used, err := countAcks(buf[:have])
-		if err != nil {
-			return err
-		}
-		have = copy(buf, buf[used:have])
-		p.acked.Add(uint64(acks))
-		if flight -= acks; flight < 0 {
-			return fmt.Errorf("%d ACKs more than frames", -flight)
-		}
-		if stop.Load() {
-			if flight == 0 {
-				return nil
-			}
-			continue
-		}
-		if acks > 0 {
-			if _, err := p.nc.Write(p.ring.take(acks)); err != nil {
-				return fmt.Errorf("send frames: %w", err)
-			}
-			flight += acks
-		}
-	}
-}
-
 // sample is what one contestant did in its turn of one round.
 type sample struct {
 	perSecond, cpuMicros, allocs float64
-	p50, p99                     float64 // microseconds
+	// loadMicros is the load's own processor time of a frame, the agent's being cpuMicros.
+	loadMicros float64
+	p50, p99   float64 // microseconds
+}
+
+// dialBlocking is dial, with a descriptor whose reads and writes wait in the kernel.
+func dialBlocking(addr string) (*os.File, error) {
+	nc, err := dial(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	f, err := nc.(interface{ File() (*os.File, error) }).File()
+	if err == nil {
+		f.Fd() // makes it blocking
+	}
+	return f, err
 }
 
 // pipelined measures frames per second and their price with conns connections.
 func pipelined(a *agentProc, conns, window int, warm, long time.Duration) (s sample, err error) {
-	pipes := make([]*pipe, conns)
-	for i := range pipes {
-		nc, err := dial(a.addr)
-		if err != nil {
-			return s, err
-		}
-		defer nc.Close()
-		pipes[i] = &pipe{nc: nc, window: window, ring: newRing(&a.counts, window, uint64(i))}
-	}
-	total := func() (n uint64) {
-		for _, p := range pipes {
-			n += p.acked.Load()
-		}
-		return n
+	c, err := newCrew(a, conns, window)
+	defer c.close()
+	if err != nil {
+		return s, err
 	}
 	before, err := a.usage()
 	if err != nil {
 		return s, err
 	}
-	var stop atomic.Bool
-	var wg sync.WaitGroup
-	errs := make(chan error, conns)
-	for _, p := range pipes {
-		wg.Go(func() { errs <- p.run(&stop) })
-	}
+	c.start()
 	time.Sleep(warm)
 	from, err := a.usage()
-	t0, n0 := time.Now(), total()
+	t0, n0, load0 := time.Now(), c.acked(), ownUsage(taken{}).CPU
 	time.Sleep(long)
 	to, err2 := a.usage()
-	t1, n1 := time.Now(), total()
-	stop.Store(true)
-	wg.Wait()
-	for range pipes {
-		err = firstOf(err, err2, <-errs)
-	}
-	if err != nil {
+	t1, n1, load1 := time.Now(), c.acked(), ownUsage(taken{}).CPU
+	if err := firstOf(c.stop(), err, err2); err != nil {
 		return s, fmt.Errorf("%s with %d connections: %w", a.kind, conns, err)
 	}
 	n := float64(n1 - n0)
 	s.perSecond = n / t1.Sub(t0).Seconds()
-	s.cpuMicros = micros(to.CPU-from.CPU) / n
+	s.cpuMicros, s.loadMicros = micros(to.CPU-from.CPU)/n, micros(load1-load0)/n
 	s.allocs = float64(to.Mallocs-from.Mallocs) / n
-	return s, a.allTaken(before, total())
+	return s, a.allTaken(before, c.acked())
 }
 
 // allTaken checks that the agent has taken every frame sent as what it is, so that nobody wins by refusing. An agent may
@@ -166,21 +114,16 @@ func (a *agentProc) allTaken(before usage, sent uint64) error {
 // roundTrips measures the time of one exchange with one frame in flight, on a blocking descriptor, so that this side costs
 // one write and one read.
 func roundTrips(a *agentProc, warm, long time.Duration) (s sample, err error) {
-	nc, err := dial(a.addr)
+	f, err := dialBlocking(a.addr)
 	if err != nil {
 		return s, err
 	}
-	f, err := nc.(interface{ File() (*os.File, error) }).File()
-	if err != nil {
-		return s, err
-	}
-	_ = nc.Close()
 	defer f.Close()
 	before, err := a.usage()
 	if err != nil {
 		return s, err
 	}
-	fd := int(f.Fd()) // blocking from here on
+	fd := int(f.Fd())
 	r := newRing(&a.counts, 1, 1)
 	var buf [512]byte
 	one := func() error {
