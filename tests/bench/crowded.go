@@ -31,9 +31,11 @@ func runCrowded(rep *report, o options, dir string) error {
 	e := &e2e{report: rep, opts: o, dir: dir, scenarios: map[string]*scenario{}, logged: true}
 	defer e.close()
 	names := []string{none, ours, normal}
-	if err := e.start(names...); err != nil {
+	what, err := e.start(names...)
+	if err != nil {
 		return fmt.Errorf("crowded: %w", err)
 	}
+	e.printf("\n== Through HAProxy (%s)\n", what)
 	for _, n := range o.beside {
 		if err := e.crowded(names, n); err != nil {
 			return fmt.Errorf("crowded, %d busy loops: %w", n, err)

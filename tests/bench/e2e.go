@@ -21,11 +21,7 @@ const (
 	sampled = "ours-10%"
 )
 
-const (
-	e2eConns = 32
-	e2eWarm  = 150 * time.Millisecond
-	openRate = 1000
-)
+const e2eWarm = 150 * time.Millisecond
 
 // scenario is one HAProxy, the agent behind it if it has one, and the address of its frontend.
 type scenario struct {
@@ -54,10 +50,7 @@ func runE2E(rep *report, o options, dir string) error {
 	}
 	e := &e2e{report: rep, opts: o, dir: dir, scenarios: map[string]*scenario{}}
 	defer e.close()
-	if err := e.start(none, peer, ours, normal, limit, sampled); err != nil {
-		return fmt.Errorf("through HAProxy: %w", err)
-	}
-	if err := firstOf(e.saturated(), e.open()); err != nil {
+	if err := e.compare(); err != nil {
 		return fmt.Errorf("through HAProxy: %w", err)
 	}
 	return nil
@@ -68,23 +61,24 @@ func (e *e2e) close() {
 	for _, end := range e.ends {
 		end()
 	}
+	e.ends = nil
 }
 
-// start brings up the server and one HAProxy for each scenario; all live until the end.
-func (e *e2e) start(scenarios ...string) error {
-	what, err := e.startBackend()
+// start brings up the server and one HAProxy for each scenario; all live until the end. It returns what there is.
+func (e *e2e) start(scenarios ...string) (what string, err error) {
+	server, err := e.startBackend()
 	if err != nil {
-		return err
+		return "", err
+	}
+	for _, name := range scenarios {
+		if err := e.startScenario(name); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	out, _ := exec.Command(must(find("haproxy")), "-v").Output()
 	version, _, _ := strings.Cut(string(out), "\n")
-	e.printf("\n== Through HAProxy (%s; nbthread 1) in front of %s\n", strings.Join(strings.Fields(version)[:min(3, len(strings.Fields(version)))], " "), what)
-	for _, name := range scenarios {
-		if err := e.startScenario(name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
+	words := strings.Fields(version)
+	return fmt.Sprintf("%s; nbthread 1, in front of %s", strings.Join(words[:min(3, len(words))], " "), server), nil
 }
 
 // must is for a program that was found a moment ago.
@@ -213,133 +207,6 @@ func (s *scenario) ready() error {
 		}
 	}
 	return errors.New("no request reaches the agent")
-}
-
-// turn makes one run of load on a scenario and tells what it cost.
-type turn struct {
-	httpResult
-	// Microseconds per request; allCPU is that of HAProxy, the agent, the server and the load together.
-	proxyCPU, agentCPU, allCPU float64
-	seen                       float64 // share of the requests the agent was told of
-}
-
-func (s *scenario) turn(r httpRun) (t turn, err error) {
-	r.Addr = s.front
-	var a0, a1 usage
-	if s.agent != nil {
-		if a0, err = s.agent.usage(); err != nil {
-			return t, err
-		}
-	}
-	c0, err := cpuOf(s.pid)
-	if err != nil {
-		return t, err
-	}
-	b0, err := cpuOf(s.server)
-	if err != nil {
-		return t, err
-	}
-	if t.httpResult, err = load(r); err != nil {
-		return t, fmt.Errorf("%s: %w", s.name, err)
-	}
-	c1, err := cpuOf(s.pid)
-	if err != nil {
-		return t, err
-	}
-	b1, err := cpuOf(s.server)
-	if err != nil {
-		return t, err
-	}
-	n := float64(t.Total)
-	t.proxyCPU = micros(c1-c0) / n
-	t.allCPU = (micros(c1-c0) + micros(b1-b0) + t.CPU) / n
-	if s.agent != nil {
-		if a1, err = s.agent.usage(); err != nil {
-			return t, err
-		}
-		t.agentCPU = micros(a1.CPU-a0.CPU) / n
-		t.allCPU += t.agentCPU
-		// An agent may count a portion only after it has acknowledged it.
-		for range 20 {
-			if float64(a1.Done-a0.Done) >= n {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
-			if a1, err = s.agent.usage(); err != nil {
-				return t, err
-			}
-		}
-		t.seen = float64(a1.Done-a0.Done) / n
-	}
-	return t, nil
-}
-
-// measured are the figures of one kind of load, by scenario.
-type measured struct{ rate, p50, p99, proxy, agent, all, seen series }
-
-func (e *e2e) measure(names []string, r httpRun) (m measured, err error) {
-	m = measured{series{}, series{}, series{}, series{}, series{}, series{}, series{}}
-	err = rounds(e.opts.e2eRounds, names, func(name string) error {
-		t, err := e.scenarios[name].turn(r)
-		m.rate.add(name, t.PerSecond)
-		m.p50.add(name, t.P50)
-		m.p99.add(name, t.P99)
-		m.proxy.add(name, t.proxyCPU)
-		m.all.add(name, t.allCPU)
-		if name != none {
-			m.agent.add(name, t.agentCPU)
-			m.seen.add(name, t.seen)
-		}
-		return err
-	})
-	return m, err
-}
-
-func (e *e2e) saturated() error {
-	names := []string{none, peer, ours, normal, limit, sampled}
-	e.printf("  closed loop, %d connections, all processes on the same processors\n", e2eConns)
-	m, err := e.measure(names, httpRun{Conns: e2eConns, Warm: e2eWarm, Long: e.opts.e2eSlot})
-	if err != nil {
-		return err
-	}
-	relative, share := series{}, series{}
-	for _, n := range names {
-		relative[n] = m.rate.ratios(n, none)
-		for i, all := range m.all[n] {
-			share[n] = append(share[n], m.all[none][i]/all)
-		}
-	}
-	e.table(names, []string{"requests/s", "of none", "none's CPU of its own", "p50 us", "HAProxy CPU us/request", "agent CPU us/request", "seen by the agent"},
-		[]series{m.rate, relative, share, m.p50, m.proxy, m.agent, m.seen})
-	e.line(series{none: m.rate[none], ours: m.rate[ours], peer: m.rate[peer], limit: m.rate[limit]}.conclude("e2e/saturated", "requests/s"))
-	e.line(series{none: m.rate[none], ours: m.rate[sampled]}.conclude("e2e/saturated/sampling=10%", "requests/s"))
-	e.printf("  ours beside ours-normal, by round: %s x the requests, %s x the processor time of a request\n", spread(m.rate.ratios(ours, normal)), spread(m.all.ratios(ours, normal)))
-	e.line(series{ours: m.rate[ours], normal: m.rate[normal]}.conclude("e2e/saturated/batch", "requests/s"))
-	e.line(series{ours: m.all[ours], normal: m.all[normal]}.conclude("e2e/saturated/batch/cpu", "us/request"))
-	e.goal("through HAProxy, saturated: >= 0.75 of no filter", relative[ours], 0.75, false)
-	e.goal("the same with 10 % sampling: >= 0.85", relative[sampled], 0.85, false)
-	return nil
-}
-
-func (e *e2e) open() error {
-	names := []string{none, peer, ours, normal, limit}
-	e.printf("  open loop, %d requests/s\n", openRate)
-	m, err := e.measure(names, httpRun{Conns: 8, Rate: openRate, Warm: e2eWarm, Long: e.opts.e2eSlot})
-	if err != nil {
-		return err
-	}
-	added := series{}
-	for _, n := range names {
-		added[n] = m.p50.differences(n, none)
-	}
-	e.table(names, []string{"p50 us", "added p50 us", "p99 us", "HAProxy CPU us/request", "agent CPU us/request", "seen by the agent"},
-		[]series{m.p50, added, m.p99, m.proxy, m.agent, m.seen})
-	over := added.differences(ours, limit)
-	r := series{peer: added[peer], ours: added[ours], limit: added[limit]}.conclude("e2e/open/added-p50", "us")
-	r.OverLimit = figure(median(over))
-	e.line(r)
-	e.goal("at 1,000 requests/s: added p50 at most 30 us above echo's", over, 30, true)
-	return nil
 }
 
 // find looks for a program in PATH and in the sbin folders, which a user's PATH may lack.

@@ -35,7 +35,7 @@ func (o options) wants(part string) bool {
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison of raw SPOP")
-	f.IntVar(&o.e2eRounds, "e2e-rounds", 14, "rounds of each comparison through HAProxy")
+	f.IntVar(&o.e2eRounds, "e2e-rounds", 15, "rounds of each comparison through HAProxy, every five of them with new processes")
 	f.DurationVar(&o.slot, "slot", 600*time.Millisecond, "a contestant's time in one round of raw SPOP")
 	f.DurationVar(&o.e2eSlot, "e2e-slot", 700*time.Millisecond, "a scenario's time in one round through HAProxy")
 	f.StringVar(&o.only, "only", "", "some parts only, separated by commas: raw, e2e, rss, api, nginx, agent; crowded, if it is named")
@@ -109,7 +109,7 @@ func run(args []string) error {
 	}()
 	rep := &report{out: os.Stdout}
 	began := time.Now()
-	all, stolen := busy()
+	before := ticks()
 	rep.printf("machine: %s\n", machine())
 	rep.printf("%d rounds with turns of %v (raw), %d with turns of %v (through HAProxy); medians with (lowest-highest)\n",
 		o.rounds, o.slot, o.e2eRounds, o.e2eSlot)
@@ -125,9 +125,9 @@ func run(args []string) error {
 		}
 	}
 	rep.end()
-	all1, stolen1 := busy()
+	after := ticks()
 	rep.printf("\nload afterwards: %s (a good part of it is this run's own), %s %% of the processors' time taken by the host; took %v\n",
-		loadAverage(), short(100*(stolen1-stolen)/max(all1-all, 1)), time.Since(began).Round(time.Second))
+		loadAverage(), short(100*(after.stolen-before.stolen)/max(after.all-before.all, 1)), time.Since(began).Round(time.Second))
 	return nil
 }
 

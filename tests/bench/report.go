@@ -161,7 +161,7 @@ func (r *report) end() {
 		if g.met {
 			mark = "met"
 		}
-		r.printf("  %-8s %-64s %s\n", mark, g.text, g.got)
+		r.printf("  %-8s %-74s %s\n", mark, g.text, g.got)
 	}
 }
 
@@ -212,11 +212,11 @@ func loadAverage() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
-// busy is the machine's processor time so far, from /proc/stat, in ticks: all of it, and what the host gave to others.
-func busy() (all, stolen float64) {
+// ticks is the machine's processor time so far, from /proc/stat: all of it, of which nobody had any use, and what the host gave to others.
+func ticks() (t processorTime) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, 0
+		return t
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	for i, f := range strings.Fields(line) {
@@ -224,10 +224,19 @@ func busy() (all, stolen float64) {
 		if err != nil || i > 8 {
 			continue
 		}
-		all += n
-		if i == 8 {
-			stolen = n
+		t.all += n
+		switch i {
+		case 4, 5: // waiting for a disk is idle, too
+			t.idle += n
+		case 8:
+			t.stolen += n
 		}
 	}
-	return all, stolen
+	return t
+}
+
+type processorTime struct{ all, idle, stolen float64 }
+
+func (t processorTime) idleSince(before processorTime) float64 {
+	return (t.idle - before.idle) / max(t.all-before.all, 1)
 }
