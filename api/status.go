@@ -91,8 +91,9 @@ type App struct {
 	TrafficAgeMS float64 `json:"traffic_age_ms"`
 	InFlight     int     `json:"in_flight"`
 	Queued       int     `json:"queued"`
-	// OpenKnown is the number of requests that came and have neither been answered nor ended, OldestOpenMS the age of the
-	// oldest; both -1 unless HAProxy is set up to tell of arrivals (tidegate init --arrivals), and lower bounds then.
+	// OpenKnown is the number of requests that came and have neither been answered nor ended, -1 unless HAProxy is set up to tell of
+	// arrivals (tidegate init --arrivals). OldestOpenMS is the age of the oldest, 0 when none is known, -1 when HAProxy has told
+	// nothing yet; without arrivals it is reckoned from HAProxy's counters. Both are lower bounds.
 	OpenKnown    int     `json:"open_known"`
 	OldestOpenMS float64 `json:"oldest_open_ms"`
 	Busy         float64 `json:"busy"`

@@ -159,7 +159,7 @@ type TrafficReport struct {
 	P50, P95, P99    time.Duration
 	InFlight, Queued int
 	// Open is the number of requests known to be open, -1 when HAProxy tells nothing of arrivals; OldestOpen is how long ago
-	// the oldest of them came.
+	// the oldest of all came at least, 0 when that is not known.
 	Open       int
 	OldestOpen time.Duration
 	Responses  []time.Duration

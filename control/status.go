@@ -130,9 +130,7 @@ func (l *Loop) appStatus(app *App, p core.AppPlan, s *sight, now time.Time, step
 	if t, ok := s.traffic[app.Backend]; ok && app.Policy.Proxied && !t.Last.IsZero() {
 		out.Rate, out.P50MS, out.P95MS, out.P99MS, out.TrafficAgeMS = t.Rate, ms(t.P50), ms(t.P95), ms(t.P99), ms(max(0, now.Sub(t.Last)))
 		out.InFlight, out.Queued = t.InFlight, t.Queued
-		if t.Open >= 0 {
-			out.OpenKnown, out.OldestOpenMS = t.Open, ms(t.OldestOpen)
-		}
+		out.OpenKnown, out.OldestOpenMS = t.Open, ms(t.OldestOpen)
 	}
 	on := l.proxyStatus(app, s, &out)
 	always := 0

@@ -3,6 +3,7 @@ package spoa
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -125,32 +126,47 @@ func (b *backend) addOpen(at int64, r *BackendReport) {
 	if b.open != nil {
 		r.Arrivals = b.open.arrivals
 	}
-	r.Open, r.OldestOpen = b.openReport(at)
+	r.Open, r.OldestOpen = b.openAge(at)
 }
 
-// writeOpen writes the series of open requests, of those backends whose arrivals are told.
+// openAge tells how many requests are known to be open one by one, Absent where arrivals are not told, and for how long the oldest has
+// been: from the counters then.
+func (b *backend) openAge(at int64) (n int, oldest time.Duration) {
+	if n, oldest = b.openReport(at); n == Absent {
+		oldest = b.oldestCounted(at)
+	}
+	return n, oldest
+}
+
+// writeOpen writes the series of open requests: their number for those backends whose arrivals are told, the age of the oldest also where
+// it is known from the counters.
 func writeOpen(w io.Writer, list []*backend, at int64) {
-	type known struct {
+	type told struct {
 		name   string
 		n      int
 		oldest time.Duration
 	}
-	var all []known
+	var all []told
 	for _, b := range list {
 		b.mu.Lock()
-		n, oldest := b.openReport(at)
+		n, oldest := b.openAge(at)
+		known := n != Absent || b.counted && b.lastHeartbeat != never
 		b.mu.Unlock()
-		if n != Absent {
-			all = append(all, known{b.name, n, oldest})
+		if known {
+			all = append(all, told{b.name, n, oldest})
 		}
 	}
 	if len(all) == 0 {
 		return
 	}
 	const count, age = "tidegate_spoa_backend_open_requests", "tidegate_spoa_backend_oldest_open_seconds"
-	metrics.WriteMetadataIfNeeded(w, count, "gauge")
+	if slices.ContainsFunc(all, func(k told) bool { return k.n != Absent }) {
+		metrics.WriteMetadataIfNeeded(w, count, "gauge")
+	}
 	for _, k := range all {
-		fmt.Fprintf(w, "%s{backend=%q} %d\n", count, k.name, k.n)
+		if k.n != Absent {
+			fmt.Fprintf(w, "%s{backend=%q} %d\n", count, k.name, k.n)
+		}
 	}
 	metrics.WriteMetadataIfNeeded(w, age, "gauge")
 	for _, k := range all {

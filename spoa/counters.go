@@ -32,6 +32,8 @@ type totals struct {
 	noresp   uint64
 	answered uint64
 	resets   uint64
+	// watched is when counting last began anew with requests already there, which are not among those counted.
+	watched int64
 
 	boots  [maxBoots]bootCounters
 	last   int   // the one found last
@@ -59,17 +61,17 @@ func (t *totals) observe(at int64, boot string, c Counters, heartbeat bool) (arr
 		// A zero base counts the process's requests from its start.
 		*b = bootCounters{id: boot, used: true}
 		if !t.bornSince(boot) {
-			b.rebase(at, c, finished)
+			t.rebase(b, at, c, finished)
 		}
 	}
 	if heartbeat && b.hasHeartbeats && int32(c.Started-b.heartbeat) < 0 {
 		t.resets++
-		b.rebase(at, c, finished)
+		t.rebase(b, at, c, finished)
 	}
 	limit := uint32(min(maxPerSecond+max(0, at-b.seen)/(int64(time.Second)/maxPerSecond), 1<<31-1))
 	if d := c.Started - b.started; int32(d) > 0 && d > limit {
 		t.resets++
-		b.rebase(at, c, finished)
+		t.rebase(b, at, c, finished)
 	}
 	arrivals = advance(&b.started, c.Started, &t.started, limit)
 	advance(&b.finished, finished, &t.finished, limit)
@@ -119,7 +121,8 @@ func (t *totals) bornSince(boot string) bool {
 	return us >= t.began
 }
 
-func (b *bootCounters) rebase(at int64, c Counters, finished uint32) {
+func (t *totals) rebase(b *bootCounters, at int64, c Counters, finished uint32) {
+	t.watched = max(t.watched, at)
 	b.started, b.finished, b.noresp, b.answered, b.seen = c.Started, finished, c.NoResponse, c.Answered, at
 }
 

@@ -185,9 +185,10 @@ type BackendReport struct {
 	// does when only a share of the requests is sampled, else the samples. Sampled counts the samples, Errors those of them
 	// with a status of 500 or more: of all completions, the errors are about Errors * Completions / Sampled.
 	Completions, Sampled, Errors uint64
-	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0, Open is Absent and
-	// OldestOpen 0. Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
-	// more than InFlight; OldestOpen is how long ago the oldest of them came, 0 when none is known. Both are lower bounds.
+	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0 and Open is Absent.
+	// Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
+	// more than InFlight. OldestOpen is how long ago the oldest open request came, 0 when none is known; without arrival messages, it is
+	// told from the counters, to about two seconds, and at most two minutes. Both are lower bounds.
 	Arrivals   uint64
 	Open       int
 	OldestOpen time.Duration

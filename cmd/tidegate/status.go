@@ -169,8 +169,11 @@ func nginxLine(s api.Status) string {
 
 func appLine(a api.App) string {
 	line := fmt.Sprintf("workers %.1f busy, %d ready, %d wanted; %d in flight, %d queued", a.Busy, a.Ready, a.Wanted, a.InFlight, a.Queued)
-	if a.OpenKnown > 0 {
+	switch {
+	case a.OpenKnown > 0:
 		line += fmt.Sprintf(", the oldest for %.1f s", a.OldestOpenMS/1000)
+	case a.OldestOpenMS >= 1000:
+		line += fmt.Sprintf(", the oldest for at least %.0f s", a.OldestOpenMS/1000)
 	}
 	if a.TrafficAgeMS >= 0 {
 		line = fmt.Sprintf("%.1f req/s, p50 %.0f ms, p95 %.0f ms; ", a.Rate, a.P50MS, a.P95MS) + line
