@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,108 +53,6 @@ func versionOf(t *testing.T, binary string) string {
 		t.Fatalf("%s -v says %q", binary, out)
 	}
 	return string(version[1])
-}
-
-// origin is an HTTP server that does what the path's last part and the query ask (ms, us: delay before the answer; code), and
-// says so in a header, by which a client tells a server's answer from one that HAProxy made.
-type origin struct {
-	addr  string
-	mu    sync.Mutex
-	gates map[string]chan struct{}
-}
-
-const originHeader = "X-Origin"
-
-func newOrigin(t *testing.T) *origin {
-	o := &origin{gates: map[string]chan struct{}{}}
-	s := httptest.NewServer(http.HandlerFunc(o.serve))
-	o.addr = s.Listener.Addr().String()
-	t.Cleanup(func() {
-		o.mu.Lock()
-		for _, gate := range o.gates {
-			open(gate)
-		}
-		o.mu.Unlock()
-		s.Close()
-	})
-	return o
-}
-
-func (o *origin) serve(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
-	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
-	us, _ := strconv.Atoi(r.URL.Query().Get("us"))
-	delay := time.Duration(ms)*time.Millisecond + time.Duration(us)*time.Microsecond
-	code, err := strconv.Atoi(r.URL.Query().Get("code"))
-	if err != nil {
-		code = 200
-	}
-	name, what, _ := strings.Cut(r.URL.Path[1:], "/")
-	w.Header().Set(originHeader, "1")
-	body := "ok\n"
-	switch what {
-	case "hang": // until the backend's gate opens or the client has gone
-		o.pass(r, name)
-	case "cut": // no answer at all
-		panic(http.ErrAbortHandler)
-	case "half": // the end of the answer never comes
-		w.Header().Set("Content-Length", "1000")
-		fmt.Fprint(w, "begun")
-		w.(http.Flusher).Flush()
-		// Were it at once, HAProxy 3.0 and later would see the reset first and hand nothing on.
-		time.Sleep(100 * time.Millisecond)
-		panic(http.ErrAbortHandler)
-	case "drip": // headers and a beginning, the rest when the gate opens
-		fmt.Fprint(w, "begun")
-		w.(http.Flusher).Flush()
-		o.pass(r, name)
-		body = strings.Repeat("more", 20000)
-	case "stream":
-		for range 4 {
-			fmt.Fprint(w, "chunk")
-			w.(http.Flusher).Flush()
-			time.Sleep(delay)
-		}
-	}
-	if what != "stream" && what != "drip" {
-		time.Sleep(delay)
-		w.WriteHeader(code)
-	}
-	if code != 204 {
-		_, _ = io.WriteString(w, body)
-	}
-}
-
-func (o *origin) pass(r *http.Request, name string) {
-	select {
-	case <-o.gate(name):
-	case <-r.Context().Done():
-	}
-}
-
-func (o *origin) gate(name string) chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.gates[name] == nil {
-		o.gates[name] = make(chan struct{})
-	}
-	return o.gates[name]
-}
-
-// release lets the backend's waiting requests go, and all that come later.
-func (o *origin) release(name string) {
-	gate := o.gate(name)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	open(gate)
-}
-
-func open(gate chan struct{}) {
-	select {
-	case <-gate:
-	default:
-		close(gate)
-	}
 }
 
 // recorder passes everything to a meter and keeps copies of the samples by request id.
@@ -229,79 +124,6 @@ func startAgentWith(t *testing.T, addr string, o spoa.Options) *agent {
 	})
 	t.Cleanup(a.stop)
 	return a
-}
-
-// logs receives HAProxy's log lines on a UDP port.
-type logs struct {
-	addr  string
-	mu    sync.Mutex
-	list  []string
-	times []time.Time
-}
-
-func newLogs(t *testing.T) *logs {
-	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { pc.Close() })
-	l := &logs{addr: pc.LocalAddr().String()}
-	go func() {
-		buf := make([]byte, 64<<10)
-		for {
-			n, _, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if _, line, ok := strings.Cut(string(buf[:n]), "LOG "); ok {
-				l.mu.Lock()
-				l.list = append(l.list, strings.TrimSpace(line))
-				l.times = append(l.times, time.Now())
-				l.mu.Unlock()
-			}
-		}
-	}()
-	return l
-}
-
-// logLine is one line taken apart: key=value words.
-type logLine map[string]string
-
-func (l *logs) lines() []logLine {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := make([]logLine, len(l.list))
-	for i, text := range l.list {
-		out[i] = logLine{}
-		for _, word := range strings.Fields(text) {
-			k, v, _ := strings.Cut(word, "=")
-			out[i][k] = v
-		}
-	}
-	return out
-}
-
-// between returns the lines that came from one time to another.
-func (l *logs) between(from, to time.Time) (out []logLine) {
-	lines := l.lines()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, line := range lines {
-		if !l.times[i].Before(from) && l.times[i].Before(to) {
-			out = append(out, line)
-		}
-	}
-	return out
-}
-
-func (l logLine) ms(t *testing.T, key string) time.Duration {
-	t.Helper()
-	n, err := strconv.Atoi(l[key])
-	if err != nil {
-		t.Fatalf("log line %v: %s is no number", l, key)
-	}
-	return time.Duration(n) * time.Millisecond
 }
 
 // site is a HAProxy with the shipped files in front of origins, and an agent behind it.
