@@ -81,3 +81,29 @@ func TestStatusSaysThatHAProxyIsSilent(t *testing.T) {
 		t.Errorf("HAProxy talks again, yet the status says\n%s", out)
 	}
 }
+
+// Where HAProxy does not tell of arrivals, its counters tell how old the oldest open request is at least.
+func TestStatusTellsTheAgeFromTheCounters(t *testing.T) {
+	t.Parallel()
+	f := startSteady(t, demo.Options{})
+	began := time.Now()
+	ended := make(chan struct{})
+	var slow sync.WaitGroup
+	for range 3 {
+		slow.Go(func() {
+			if err := get("http://" + f.HAProxyAddr + "/?ms=9000"); err != nil {
+				t.Errorf("the slow request: %v", err)
+			}
+		})
+	}
+	go func() { slow.Wait(); close(ended) }()
+	s, seen := f.before(ended, func(s api.Status) bool { return s.Apps[0].OldestOpenMS > 2000 })
+	if a := s.Apps[0]; !seen || a.OpenKnown != -1 || a.OldestOpenMS > float64(time.Since(began).Milliseconds()) {
+		t.Errorf("after %v: %d known one by one, the oldest for %v ms; want -1, and 2 s or more", time.Since(began), a.OpenKnown, a.OldestOpenMS)
+	}
+	if out, code := cli(t, "status", "-c", f.Config); code != 0 || !strings.Contains(out, ", the oldest for at least ") {
+		t.Errorf("the status does not show the age of the oldest open request: exit status %d\n%s", code, out)
+	}
+	slow.Wait()
+	f.until("no open request", 20*time.Second, func(s api.Status) bool { return s.Apps[0].OldestOpenMS == 0 })
+}
