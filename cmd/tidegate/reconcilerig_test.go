@@ -222,7 +222,7 @@ func (k *keeper) observations(n int) []control.ProxyState {
 	k.t.Helper()
 	var pid string
 	err := harness.WaitFor("HAProxy to answer", 20*time.Second, func() bool {
-		now, err := k.h.WorkerPID()
+		now, err := k.h.NewestPID()
 		pid = now
 		return err == nil
 	})
@@ -250,8 +250,9 @@ func (k *keeper) observations(n int) []control.ProxyState {
 // secondTick fails when the second observation of the new process does not show the wanted state.
 func (k *keeper) secondTick(after string, except ...string) {
 	k.t.Helper()
-	if wrong := k.wrong(k.observations(2)[1], except...); len(wrong) > 0 {
-		k.t.Errorf("after %s, in the second turn with the new process: %v", after, wrong)
+	second := k.observations(2)[1]
+	if wrong := k.wrong(second, except...); len(wrong) > 0 {
+		k.t.Errorf("after %s, in the second turn with the new process (%s): %v", after, second.Process, wrong)
 	}
 }
 

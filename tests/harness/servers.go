@@ -30,6 +30,9 @@ type HAProxy struct {
 	Socket string
 	files  []string
 	rig    *Rig
+	// workers are the pids that have answered before a reload or after one, newest is the last one.
+	workers map[string]bool
+	newest  string
 }
 
 // StartHAProxy writes cfg to NAME.cfg and runs haproxy with it and any further configuration files after it. In cfg,
@@ -83,12 +86,17 @@ func CheckHAProxy(files ...string) (string, error) {
 	return string(out), err
 }
 
-// Reload asks the master to load its configuration again (SIGUSR2) and waits for a worker with another pid.
+// Reload asks the master to load its configuration again (SIGUSR2) and waits for a worker with a pid that none had before. Master
+// and workers share the stats socket, so that for a moment an old worker may answer, too.
 func (h *HAProxy) Reload() error {
 	before, err := h.WorkerPID()
 	if err != nil {
 		return err
 	}
+	if h.workers == nil {
+		h.workers = map[string]bool{}
+	}
+	h.workers[before] = true
 	// A signal sent while the master is still busy with its own start is sometimes not noticed: send it again.
 	for range 4 {
 		if err = h.Signal(syscall.SIGUSR2); err != nil {
@@ -96,7 +104,11 @@ func (h *HAProxy) Reload() error {
 		}
 		err = WaitFor("a new haproxy worker", 4*time.Second, func() bool {
 			now, err := h.WorkerPID()
-			return err == nil && now != before
+			if err != nil || h.workers[now] {
+				return false
+			}
+			h.workers[now], h.newest = true, now
+			return true
 		})
 		if err == nil {
 			return nil
@@ -105,9 +117,18 @@ func (h *HAProxy) Reload() error {
 	return err
 }
 
+// NewestPID is the pid of the worker that the last Reload waited for, and of the one that answers where there was none since the start.
+func (h *HAProxy) NewestPID() (string, error) {
+	if h.newest != "" {
+		return h.newest, nil
+	}
+	return h.WorkerPID()
+}
+
 // Restart kills haproxy without mercy and starts it again with the same files.
 func (h *HAProxy) Restart() error {
 	h.Kill()
+	h.workers, h.newest = nil, ""
 	argv := []string{haproxyBinary(), "-W", "-db"}
 	for _, f := range h.files {
 		argv = append(argv, "-f", f)
@@ -127,7 +148,7 @@ func (h *HAProxy) WorkerPID() (string, error) {
 		return "", err
 	}
 	for line := range strings.Lines(out) {
-		if pid, ok := strings.CutPrefix(line, "Pid: "); ok {
+		if pid, ok := strings.CutPrefix(line, "Pid: "); ok && strings.HasSuffix(line, "\n") { // or the answer was cut off
 			return strings.TrimSpace(pid), nil
 		}
 	}
