@@ -190,7 +190,7 @@ func TestReconcileKeepsWhatAHumanDid(t *testing.T) {
 func TestReconcileOldWorkersAreNeverCommanded(t *testing.T) {
 	t.Parallel()
 	k := startKeeper(t, "", "")
-	old, err := haproxy.New(haproxy.Options{Addr: "unix:" + k.heldSocket(3)})
+	old, err := haproxy.New(haproxy.Options{Addr: "unix:" + k.h.Held(t, 3)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -289,37 +287,4 @@ func (k *keeper) turns(n int) {
 	if err := harness.WaitFor("more turns", 20*time.Second, func() bool { _, now := k.last(); return now >= from+n }); err != nil {
 		k.t.Fatal(err)
 	}
-}
-
-// heldSocket is a socket whose next n connections were made to HAProxy before: they stay with the worker of then.
-func (k *keeper) heldSocket(n int) string {
-	k.t.Helper()
-	path := k.rig.Path("held.sock")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.t.Cleanup(func() { ln.Close() })
-	var held []net.Conn
-	for range n {
-		conn, err := net.Dial("unix", k.h.Socket)
-		if err != nil {
-			k.t.Fatal(err)
-		}
-		k.t.Cleanup(func() { conn.Close() })
-		held = append(held, conn)
-	}
-	go func() {
-		for _, far := range held {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(far, near) }()
-			_, _ = io.Copy(near, far)
-			near.Close()
-			far.Close()
-		}
-	}()
-	return path
 }
