@@ -100,6 +100,25 @@ func TestMedianAndRatios(t *testing.T) {
 	}
 }
 
+func TestWrongOptionsAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-only", "raw,rwa"}, `-only raw,rwa: there is no part "rwa"; the parts are raw, e2e, rss, api, nginx, agent, crowded`},
+		{[]string{"-transport", "udp"}, "-transport udp: it is unix, tcp or unix,tcp"},
+		{[]string{"-beside", "2,x"}, "-beside 2,x: numbers from 0 to 64, separated by commas"},
+		{[]string{"-e2e-rounds", "0"}, "rounds and times must be above 0"},
+	} {
+		if _, err := parse(tt.args); err == nil || err.Error() != tt.want {
+			t.Errorf("%v: %v, want %s", tt.args, err, tt.want)
+		}
+	}
+	if o, err := parse([]string{"-only", "raw,crowded"}); err != nil || !o.wants("raw") || !o.wants("crowded") || o.wants("e2e") {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
 func TestGoalsAreJudgedByTheirMedian(t *testing.T) {
 	var r report
 	r.goal("at least", []float64{1, 2, 9}, 2, false)

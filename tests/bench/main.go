@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,26 @@ type options struct {
 	beside     []int
 }
 
+// parts of a run, in their order.
+var parts = []struct {
+	name string
+	run  func(*report, options, string) error
+}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}, {"agent", runNode}, {"crowded", runCrowded}}
+
+// known refuses names of parts that there are not.
+func known(only string) error {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	for _, name := range strings.Split(only, ",") {
+		if only != "" && !slices.Contains(names, name) {
+			return fmt.Errorf("-only %s: there is no part %q; the parts are %s", only, name, strings.Join(names, ", "))
+		}
+	}
+	return nil
+}
+
 func (o options) wants(part string) bool {
 	return o.only == "" && part != "crowded" || strings.Contains(","+o.only+",", ","+part+",")
 }
@@ -46,6 +67,9 @@ func parse(args []string) (o options, err error) {
 	beside := f.String("beside", "0,2,4", "busy loops beside HAProxy and agent in the part crowded")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
 	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if err := known(o.only); err != nil {
 		return o, err
 	}
 	o.transports = strings.Split(*transport, ",")
@@ -113,10 +137,7 @@ func run(args []string) error {
 	rep.printf("machine: %s\n", machine())
 	rep.printf("%d rounds with turns of %v (raw), %d with turns of %v (through HAProxy); medians with (lowest-highest)\n",
 		o.rounds, o.slot, o.e2eRounds, o.e2eSlot)
-	for _, part := range []struct {
-		name string
-		run  func(*report, options, string) error
-	}{{"raw", runRaw}, {"e2e", runE2E}, {"rss", runRSS}, {"api", runAPI}, {"nginx", runNginx}, {"agent", runNode}, {"crowded", runCrowded}} {
+	for _, part := range parts {
 		if !o.wants(part.name) {
 			continue
 		}
