@@ -86,7 +86,7 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## each fuzz target: a minute for the SPOE decoders, ten seconds for the others, about ten minutes in all (FUZZTIME=5s sets one for all)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## what the SPOE agent, the runtime API's client, nginx's include file and the node agent cost, beside a peer and a limit: about ten minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
+bench: ## what the SPOE agent, the runtime API's client, nginx's include file and the node agent cost, beside a peer and a limit: about eight minutes (BENCH="-rounds 15" for longer, BENCH=-h for help)
 	@go run ./tests/bench $(BENCH)
 	@go test -run "^$$" -bench Decide -benchtime 30x ./core
 
