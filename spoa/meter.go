@@ -28,7 +28,7 @@ type MeterOptions struct {
 	// Forget is the time after which a backend or server not heard of is forgotten, one hour by default.
 	Forget time.Duration
 	// OpenExpire is the time after which a request whose end nobody has told is no longer taken for open, two minutes by
-	// default. It matters only with arrival messages; it should be what a request may take at most.
+	// default, where there are arrival messages. Without them, OldestOpen is told up to it. It should be what a request may take at most.
 	OpenExpire time.Duration
 	// Began is when counting begins: a HAProxy process that started later is counted from its first request, an older one
 	// from its first message. The current time by default.
@@ -188,7 +188,8 @@ type BackendReport struct {
 	// Arrivals counts arrival messages since the meter began, which are optional: without them, it is 0 and Open is Absent.
 	// Open is the number of requests known to be open, that is, neither answered nor ended otherwise, and never
 	// more than InFlight. OldestOpen is how long ago the oldest open request came, 0 when none is known; without arrival messages, it is
-	// told from the counters, to about two seconds, and at most two minutes. Both are lower bounds.
+	// told from the counters, to about two seconds, and up to OpenExpire. Both are lower bounds; without arrival messages, the age may be
+	// two or three seconds too high where HAProxy's messages have stopped for as long.
 	Arrivals   uint64
 	Open       int
 	OldestOpen time.Duration

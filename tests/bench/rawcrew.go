@@ -56,9 +56,8 @@ func (p *pipe) receive(stop bool) error {
 	return p.send(acks)
 }
 
-// crew is the load of several connections: as many threads as there are processors, each with an event loop. A thread that sleeps in
-// the kernel takes nothing, while goroutines that wait have the runtime look for work before it sleeps, which is more the slower the
-// agent is.
+// crew is the load of several connections: as many threads as there are processors, each with an event loop, as HAProxy has. A goroutine
+// for each connection makes more frames with the echo and the peer; docs/benchmarks.md has both.
 type crew struct {
 	pipes   []*pipe
 	threads int
