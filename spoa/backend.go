@@ -24,8 +24,6 @@ const (
 
 // Timing is one answered request. Times that were not told are 0.
 type Timing struct {
-	// Seq numbers the backend's timings from 1, in the order in which they came.
-	Seq                      uint64
 	Server                   string
 	Status                   int
 	Queue, Connect, Response time.Duration

@@ -196,8 +196,8 @@ type BackendReport struct {
 	// P50, P95 and P99 are of queue + connect + response over the last 25 to 30 seconds, within 1 %.
 	P50, P95, P99 time.Duration
 	Servers       []ServerReport
-	// Samples are the timings since they were last taken, oldest first, the newest 4096 of them (fewer when Memory is
-	// short); Dropped is how many more there were.
+	// Samples are timings since they were last taken, oldest first: all of them, or when they are more than 4096 (fewer when Memory is
+	// short), at least half as many, chosen by chance and evenly spread. Dropped is how many more there were.
 	Samples []Timing
 	Dropped uint64
 }
@@ -320,8 +320,8 @@ func (b *backend) report(now time.Time, r *BackendReport, scratch *window.Histog
 	} else {
 		b.sketch.Trim(sec)
 	}
-	r.Dropped = b.timings.Take(func(seq uint64, t *timing) {
-		r.Samples = append(r.Samples, Timing{seq, b.byID[t.server].name, int(t.status), t.queue.duration(), t.connect.duration(), t.response.duration()})
+	r.Dropped = b.timings.Take(func(t *timing) {
+		r.Samples = append(r.Samples, Timing{b.byID[t.server].name, int(t.status), t.queue.duration(), t.connect.duration(), t.response.duration()})
 	})
 	for _, v := range b.servers {
 		if at-v.lastHeard() > int64(forget) {

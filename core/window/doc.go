@@ -1,5 +1,5 @@
 // Package window keeps short memories of request traffic in bounded space: counts per second for the last hour, a latency
-// distribution over the last half minute, and the last N requests one by one.
+// distribution over the last half minute, and what has come since the last look one by one.
 //
 // # Units and time
 //
@@ -11,7 +11,7 @@
 //	Seconds  [block][block][block]..|--|--|--|      one Bucket a second: the newest in a ring, an hour before encoded
 //	Minutes  [    data        ]|-----------|        the same by the minute, for subjects in great number
 //	Sketch   |-----|-----|-----|-----|-----|        a list of latencies, or pages of counters, by parts
-//	Recent   o o oo  o   ooo o o  oo   o o o        one entry a request since the last look, numbered from 1
+//	Recent   o o oo  o   ooo o o  oo   o o o        one entry a request since the last look, or an even choice
 //
 // # An hour of seconds
 //

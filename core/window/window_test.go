@@ -195,43 +195,6 @@ func TestSketchForgets(t *testing.T) {
 	}
 }
 
-func TestRecentAgainstASlice(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		size := rapid.IntRange(1, 40).Draw(t, "size")
-		budget := window.NewBudget(int64(rapid.IntRange(0, 400).Draw(t, "budget")), nil)
-		r := window.NewRecent[int](size, 8, budget)
-		var since []int
-		seq := 0
-		for range rapid.IntRange(0, 40).Draw(t, "turns") {
-			for range rapid.SampledFrom([]int{0, 1, 2, 7, 50}).Draw(t, "n") {
-				seq++
-				r.Add(seq)
-				since = append(since, seq)
-			}
-			if n := r.Len(); n > size || n < min(len(since), size, int(budget.Used())/8) {
-				t.Fatalf("%d of %d entries kept in %d bytes, at most %d", n, len(since), budget.Used(), size)
-			}
-			if rapid.Bool().Draw(t, "take") {
-				want := since[len(since)-r.Len():]
-				var got []int
-				lost := r.Take(func(seq uint64, v *int) {
-					if int(seq) != *v {
-						t.Fatalf("entry %d has number %d", *v, seq)
-					}
-					got = append(got, *v)
-				})
-				if !slices.Equal(got, want) || int(lost) != len(since)-len(want) {
-					t.Fatalf("took %v and %d lost, want %v and %d", got, lost, want, len(since)-len(want))
-				}
-				since = since[:0]
-			}
-		}
-		if r.Release(); budget.Used() != 0 {
-			t.Fatalf("%d bytes are still taken", budget.Used())
-		}
-	})
-}
-
 func TestNothingAllocates(t *testing.T) {
 	s, k, r := window.NewHour(nil), window.NewSketches(30, 6, nil).New(), window.NewRecent[[7]int64](128, 56, nil)
 	for range 128 {

@@ -46,11 +46,13 @@ func TestEveryContestantTakesEveryFrame(t *testing.T) {
 			if err := checkIDs(a.addr); err != nil {
 				t.Error(err)
 			}
-			s, err := pipelined(a, 3, window, 20*time.Millisecond, 60*time.Millisecond)
-			if err != nil || s.perSecond <= 0 {
-				t.Errorf("pipelined: %+v, %v", s, err)
+			for _, goroutines := range []bool{false, true} {
+				s, err := pipelined(a, rawLoad{3, window, goroutines, 20 * time.Millisecond, 60 * time.Millisecond})
+				if err != nil || s.perSecond <= 0 {
+					t.Errorf("pipelined, by goroutines: %v: %+v, %v", goroutines, s, err)
+				}
 			}
-			if s, err = roundTrips(a, 10*time.Millisecond, 30*time.Millisecond); err != nil || s.p50 <= 0 || s.p99 < s.p50 {
+			if s, err := roundTrips(a, 10*time.Millisecond, 30*time.Millisecond); err != nil || s.p50 <= 0 || s.p99 < s.p50 {
 				t.Errorf("round trips: %+v, %v", s, err)
 			}
 		})
@@ -106,6 +108,7 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		want string
 	}{
 		{[]string{"-only", "raw,rwa"}, `-only raw,rwa: there is no part "rwa"; the parts are raw, e2e, rss, api, nginx, agent, crowded`},
+		{[]string{"-load", "threads"}, "-load threads: it is loops, goroutines or loops,goroutines"},
 		{[]string{"-transport", "udp"}, "-transport udp: it is unix, tcp or unix,tcp"},
 		{[]string{"-beside", "2,x"}, "-beside 2,x: numbers from 0 to 64, separated by commas"},
 		{[]string{"-e2e-rounds", "0"}, "rounds and times must be above 0"},

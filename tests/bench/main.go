@@ -21,6 +21,7 @@ type options struct {
 	slot       time.Duration
 	e2eSlot    time.Duration
 	transports []string
+	loads      []string
 	only       string
 	profiles   string
 	nodeTime   time.Duration
@@ -66,6 +67,7 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.sessions, "sessions", false, "every process in a session of its own, which the kernel may share the processors out among (sched(7), autogroup)")
 	beside := f.String("beside", "0,2,4", "busy loops beside HAProxy and agent in the part crowded")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
+	loads := f.String("load", "loops", "of raw SPOP: loops (an event loop for each processor), goroutines (one for each connection) or loops,goroutines")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -76,6 +78,12 @@ func parse(args []string) (o options, err error) {
 	for _, t := range o.transports {
 		if t != "unix" && t != "tcp" {
 			return o, fmt.Errorf("-transport %s: it is unix, tcp or unix,tcp", *transport)
+		}
+	}
+	o.loads = strings.Split(*loads, ",")
+	for _, l := range o.loads {
+		if l != loops && l != goroutines {
+			return o, fmt.Errorf("-load %s: it is loops, goroutines or loops,goroutines", *loads)
 		}
 	}
 	for _, text := range strings.Split(*beside, ",") {

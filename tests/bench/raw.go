@@ -13,6 +13,12 @@ const (
 	idleRest = 20 * time.Millisecond
 )
 
+// What frames are sent by.
+const (
+	loops      = "loops"
+	goroutines = "goroutines"
+)
+
 var connCounts = []int{1, 8, 40}
 
 // raw compares the agents by frames of our own making.
@@ -66,9 +72,11 @@ func (r *raw) compare(transport string) error {
 	if transport != "unix" {
 		suffix = "/" + transport
 	}
-	for _, conns := range connCounts {
-		if err := r.pipelined(transport, suffix, conns); err != nil {
-			return err
+	for _, by := range r.opts.loads {
+		for _, conns := range connCounts {
+			if err := r.pipelined(transport, suffix, by, conns); err != nil {
+				return err
+			}
 		}
 	}
 	return r.roundTrips(transport, suffix)
@@ -89,21 +97,26 @@ func rounds(n int, who []string, f func(who string) error) error {
 	return nil
 }
 
-func (r *raw) pipelined(transport, suffix string, conns int) error {
-	r.printf("\n== SPOP over %s, %d in flight on each of %d connections\n", transport, window, conns)
-	speed, cpu, load, allocs := series{}, series{}, series{}, series{}
+func (r *raw) pipelined(transport, suffix, by string, conns int) error {
+	sent, more := rawLoad{conns: conns, window: window, warm: rawWarm, long: r.opts.slot}, ""
+	if by == goroutines {
+		sent.goroutines, more = true, ", sent by goroutines"
+		suffix += "/" + goroutines
+	}
+	r.printf("\n== SPOP over %s, %d in flight on each of %d connections%s\n", transport, window, conns, more)
+	speed, cpu, loads, allocs := series{}, series{}, series{}, series{}
 	err := rounds(r.opts.rounds, contestants, func(who string) error {
-		s, err := pipelined(r.agents[who], conns, window, rawWarm, r.opts.slot)
+		s, err := pipelined(r.agents[who], sent)
 		speed.add(who, s.perSecond)
 		cpu.add(who, s.cpuMicros)
-		load.add(who, s.loadMicros)
+		loads.add(who, s.loadMicros)
 		allocs.add(who, s.allocs)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.table(contestants, []string{"frames/s", "agent CPU us/frame", "load CPU us/frame", "allocations/frame"}, []series{speed, cpu, load, allocs})
+	r.table(contestants, []string{"frames/s", "agent CPU us/frame", "load CPU us/frame", "allocations/frame"}, []series{speed, cpu, loads, allocs})
 	toPeer, toLimit, price := speed.ratios(ours, peer), speed.ratios(ours, limit), cpu.ratios(peer, ours)
 	r.printf("  ours is %s x negasus and %s x echo in frames/s; negasus takes %s x our CPU\n", spread(toPeer), spread(toLimit), spread(price))
 	r.line(speed.conclude(fmt.Sprintf("spoa/pipelined/conns=%d%s", conns, suffix), "frames/s"))
@@ -112,26 +125,27 @@ func (r *raw) pipelined(transport, suffix string, conns int) error {
 	free.VsPeer, free.VsLimit = 0, 0 // ratios of nothing to nothing
 	r.line(free)
 	if transport == r.opts.transports[0] {
-		with := fmt.Sprintf(" (connections: %d)", conns)
+		with := fmt.Sprintf(" (connections: %d%s)", conns, more)
 		r.goal("pipelined frames/s >= 15 x negasus"+with, toPeer, 15, false)
 		r.goal("pipelined frames/s >= 0.5 x echo"+with, toLimit, 0.5, false)
 		r.goal("CPU per frame <= 1/15 of negasus (>= 15 x)"+with, price, 15, false)
 		r.goal("0 allocations per frame (< 0.001)"+with, allocs[ours], 0.001, true)
 	}
-	return r.profile(conns)
+	return r.profile(sent)
 }
 
 // profile gives each contestant one more turn, with a CPU profile.
-func (r *raw) profile(conns int) error {
-	if r.opts.profiles == "" || conns == 40 {
+func (r *raw) profile(sent rawLoad) error {
+	if r.opts.profiles == "" || sent.conns == 40 || sent.goroutines {
 		return nil
 	}
+	sent.long = 3 * time.Second
 	for _, who := range contestants {
 		a := r.agents[who]
-		if _, err := a.ask("profile " + filepath.Join(r.opts.profiles, fmt.Sprintf("%s-%d.pprof", who, conns))); err != nil {
+		if _, err := a.ask("profile " + filepath.Join(r.opts.profiles, fmt.Sprintf("%s-%d.pprof", who, sent.conns))); err != nil {
 			return err
 		}
-		if _, err := pipelined(a, conns, window, rawWarm, 3*time.Second); err != nil {
+		if _, err := pipelined(a, sent); err != nil {
 			return err
 		}
 		if _, err := a.ask("stop"); err != nil {

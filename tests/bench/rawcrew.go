@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -11,10 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipe keeps window frames in flight on one connection, by its descriptor. That is blocking: it is read when there is something,
-// and a window always fits into what the kernel holds for a connection.
+// blocking is a connection by its descriptor, whose reads and writes wait in the kernel. It is read when there is something, and a
+// window always fits into what the kernel holds for a connection.
+type blocking struct {
+	*os.File
+	fd int
+}
+
+func (b blocking) Read(to []byte) (int, error)    { return syscall.Read(b.fd, to) }
+func (b blocking) Write(from []byte) (int, error) { return syscall.Write(b.fd, from) }
+
+// pipe keeps window frames in flight on one connection.
 type pipe struct {
-	file         *os.File
+	io.ReadWriteCloser
 	fd           int
 	ring         *ring
 	window       int
@@ -27,7 +37,7 @@ type pipe struct {
 // send sends the next n frames.
 func (p *pipe) send(n int) error {
 	b := p.ring.take(n)
-	if w, err := syscall.Write(p.fd, b); err != nil || w < len(b) {
+	if w, err := p.Write(b); err != nil || w < len(b) {
 		return fmt.Errorf("send frames: %d of %d bytes, %w", w, len(b), err)
 	}
 	p.flight += n
@@ -36,7 +46,7 @@ func (p *pipe) send(n int) error {
 
 // receive reads ACKs once and sends as many frames, unless it is to stop.
 func (p *pipe) receive(stop bool) error {
-	n, err := syscall.Read(p.fd, p.buf[p.have:])
+	n, err := p.Read(p.buf[p.have:])
 	if err != nil || n == 0 {
 		return fmt.Errorf("read ACKs: %d bytes, %w", n, err)
 	}
@@ -56,33 +66,51 @@ func (p *pipe) receive(stop bool) error {
 	return p.send(acks)
 }
 
-// crew is the load of several connections: as many threads as there are processors, each with an event loop, as HAProxy has. A goroutine
-// for each connection makes more frames with the echo and the peer; docs/benchmarks.md has both.
+// run is the whole load of a connection.
+func (p *pipe) run(stopped *atomic.Bool) error {
+	err := p.send(p.window)
+	for err == nil && p.flight > 0 {
+		err = p.receive(stopped.Load())
+	}
+	return err
+}
+
+// crew is the load of several connections: as many threads as there are processors, each with an event loop, as HAProxy has, or a
+// goroutine for each connection. docs/benchmarks.md has both.
 type crew struct {
 	pipes   []*pipe
-	threads int
+	loops   int // 0 for goroutines
 	stopped atomic.Bool
 	errs    chan error
 }
 
-func newCrew(a *agentProc, conns, window int) (*crew, error) {
-	c := &crew{threads: min(conns, runtime.NumCPU())}
-	c.errs = make(chan error, c.threads)
-	for i := range conns {
-		f, err := dialBlocking(a.addr)
+func newCrew(a *agentProc, o rawLoad) (*crew, error) {
+	c := &crew{}
+	if !o.goroutines {
+		c.loops = min(o.conns, runtime.NumCPU())
+	}
+	c.errs = make(chan error, o.conns)
+	for i := range o.conns {
+		p := &pipe{window: o.window, ring: newRing(&a.counts, o.window, uint64(i)), buf: make([]byte, 32<<10)}
+		nc, err := dial(a.addr)
 		if err != nil {
 			return c, err
 		}
-		c.pipes = append(c.pipes, &pipe{
-			file: f, fd: int(f.Fd()), window: window, ring: newRing(&a.counts, window, uint64(i)), buf: make([]byte, 32<<10),
-		})
+		if p.ReadWriteCloser = nc; !o.goroutines {
+			b, err := blockingOf(nc)
+			if err != nil {
+				return c, err
+			}
+			p.ReadWriteCloser, p.fd = b, b.fd
+		}
+		c.pipes = append(c.pipes, p)
 	}
 	return c, nil
 }
 
 func (c *crew) close() {
 	for _, p := range c.pipes {
-		p.file.Close()
+		p.Close()
 	}
 }
 
@@ -94,9 +122,14 @@ func (c *crew) acked() (n uint64) {
 }
 
 func (c *crew) start() {
-	for first := range c.threads {
+	if c.loops == 0 {
+		for _, p := range c.pipes {
+			go func() { c.errs <- p.run(&c.stopped) }()
+		}
+	}
+	for first := range c.loops {
 		var mine []*pipe
-		for i := first; i < len(c.pipes); i += c.threads {
+		for i := first; i < len(c.pipes); i += c.loops {
 			mine = append(mine, c.pipes[i])
 		}
 		go func() { c.errs <- c.loop(mine) }()
@@ -106,7 +139,11 @@ func (c *crew) start() {
 // stop returns when the last ACKs have come.
 func (c *crew) stop() (err error) {
 	c.stopped.Store(true)
-	for range c.threads {
+	n := c.loops
+	if n == 0 {
+		n = len(c.pipes)
+	}
+	for range n {
 		err = firstOf(err, <-c.errs)
 	}
 	return err

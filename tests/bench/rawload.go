@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -51,23 +50,26 @@ type sample struct {
 	p50, p99   float64 // microseconds
 }
 
-// dialBlocking is dial, with a descriptor whose reads and writes wait in the kernel.
-func dialBlocking(addr string) (*os.File, error) {
-	nc, err := dial(addr)
-	if err != nil {
-		return nil, err
-	}
+// blockingOf takes a connection over.
+func blockingOf(nc net.Conn) (b blocking, err error) {
 	defer nc.Close()
-	f, err := nc.(interface{ File() (*os.File, error) }).File()
+	b.File, err = nc.(interface{ File() (*os.File, error) }).File()
 	if err == nil {
-		f.Fd() // makes it blocking
+		b.fd = int(b.Fd()) // makes it blocking
 	}
-	return f, err
+	return b, err
 }
 
-// pipelined measures frames per second and their price with conns connections.
-func pipelined(a *agentProc, conns, window int, warm, long time.Duration) (s sample, err error) {
-	c, err := newCrew(a, conns, window)
+// rawLoad is how frames are sent: by event loops, or by a goroutine for each connection.
+type rawLoad struct {
+	conns, window int
+	goroutines    bool
+	warm, long    time.Duration
+}
+
+// pipelined measures frames per second and their price.
+func pipelined(a *agentProc, o rawLoad) (s sample, err error) {
+	c, err := newCrew(a, o)
 	defer c.close()
 	if err != nil {
 		return s, err
@@ -77,14 +79,14 @@ func pipelined(a *agentProc, conns, window int, warm, long time.Duration) (s sam
 		return s, err
 	}
 	c.start()
-	time.Sleep(warm)
+	time.Sleep(o.warm)
 	from, err := a.usage()
 	t0, n0, load0 := time.Now(), c.acked(), ownUsage(taken{}).CPU
-	time.Sleep(long)
+	time.Sleep(o.long)
 	to, err2 := a.usage()
 	t1, n1, load1 := time.Now(), c.acked(), ownUsage(taken{}).CPU
 	if err := firstOf(c.stop(), err, err2); err != nil {
-		return s, fmt.Errorf("%s with %d connections: %w", a.kind, conns, err)
+		return s, fmt.Errorf("%s with %d connections: %w", a.kind, o.conns, err)
 	}
 	n := float64(n1 - n0)
 	s.perSecond = n / t1.Sub(t0).Seconds()
@@ -114,7 +116,11 @@ func (a *agentProc) allTaken(before usage, sent uint64) error {
 // roundTrips measures the time of one exchange with one frame in flight, on a blocking descriptor, so that this side costs
 // one write and one read.
 func roundTrips(a *agentProc, warm, long time.Duration) (s sample, err error) {
-	f, err := dialBlocking(a.addr)
+	nc, err := dial(a.addr)
+	if err != nil {
+		return s, err
+	}
+	f, err := blockingOf(nc)
 	if err != nil {
 		return s, err
 	}
@@ -123,15 +129,14 @@ func roundTrips(a *agentProc, warm, long time.Duration) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	fd := int(f.Fd())
 	r := newRing(&a.counts, 1, 1)
 	var buf [512]byte
 	one := func() error {
-		if _, err := syscall.Write(fd, r.take(1)); err != nil {
+		if _, err := f.Write(r.take(1)); err != nil {
 			return fmt.Errorf("send a frame: %w", err)
 		}
 		for have := 0; ; {
-			n, err := syscall.Read(fd, buf[have:])
+			n, err := f.Read(buf[have:])
 			if err != nil || n == 0 {
 				return fmt.Errorf("read an ACK: %d bytes, %w", n, err)
 			}
