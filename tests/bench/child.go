@@ -115,7 +115,10 @@ type child struct {
 	from *bufio.Scanner
 }
 
-func startChild(role string, args ...string) (*child, error) {
+func startChild(role string, args ...string) (*child, error) { return startSeated(nil, role, args...) }
+
+// startSeated is startChild for one that is compared, if s is not nil.
+func startSeated(s *seats, role string, args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -131,7 +134,7 @@ func startChild(role string, args ...string) (*child, error) {
 		return nil, err
 	}
 	c.from = bufio.NewScanner(out)
-	if err := c.cmd.Start(); err != nil {
+	if err := s.start(c.cmd); err != nil {
 		return nil, fmt.Errorf("start a %s: %w", role, err)
 	}
 	return c, nil
@@ -174,8 +177,11 @@ type agentProc struct {
 	counts     counts
 }
 
-func startAgent(kind, addr string) (*agentProc, error) {
-	c, err := startChild("agent", kind, addr)
+func startAgent(kind, addr string) (*agentProc, error) { return startSeatedAgent(nil, kind, addr) }
+
+// startSeatedAgent is startAgent for one that is compared, if s is not nil.
+func startSeatedAgent(s *seats, kind, addr string) (*agentProc, error) {
+	c, err := startSeated(s, "agent", kind, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,8 @@ type e2e struct {
 	opts    options
 	dir     string
 	backend string
-	server  int // its process
+	server  int    // its process
+	seats   *seats // nil: as the kernel likes
 	// logged: each HAProxy writes a line about each request to a file, NAME.log.
 	logged    bool
 	scenarios map[string]*scenario
@@ -48,9 +49,16 @@ func runE2E(rep *report, o options, dir string) error {
 		rep.printf("\n== Through HAProxy: left out, %v\n", err)
 		return nil
 	}
-	e := &e2e{report: rep, opts: o, dir: dir, scenarios: map[string]*scenario{}}
+	seats, err := shareOut(o.free, 1)
+	if err != nil {
+		return err
+	}
+	if err := seats.take(); err != nil {
+		return err
+	}
+	e := &e2e{report: rep, opts: o, dir: dir, seats: seats, scenarios: map[string]*scenario{}}
 	defer e.close()
-	if err := e.compare(); err != nil {
+	if err := firstOf(e.compare(), seats.leave()); err != nil {
 		return fmt.Errorf("through HAProxy: %w", err)
 	}
 	return nil
@@ -182,7 +190,7 @@ func (e *e2e) startScenario(name string) error {
 	if err := os.WriteFile(base+".cfg", fmt.Appendf(nil, e2eConfig, base, front, lines, e.backend, global, frontend), 0o644); err != nil {
 		return err
 	}
-	if s.pid, err = e.startLogged(log, must(find("haproxy")), append([]string{"-db", "-f", base + ".cfg"}, more...)...); err != nil {
+	if s.pid, err = e.startLogged(e.seats, log, must(find("haproxy")), append([]string{"-db", "-f", base + ".cfg"}, more...)...); err != nil {
 		return err
 	}
 	e.scenarios[name] = s
@@ -221,10 +229,11 @@ func find(program string) (string, error) {
 
 // startServer runs a server in the foreground until the end. What it says goes to the log in the folder.
 func (e *e2e) startServer(argv0 string, args ...string) (pid int, err error) {
-	return e.startLogged("servers.log", argv0, args...)
+	return e.startLogged(nil, "servers.log", argv0, args...)
 }
 
-func (e *e2e) startLogged(name, argv0 string, args ...string) (pid int, err error) {
+// startLogged is startServer with a log of its own, for one that is compared if s is not nil.
+func (e *e2e) startLogged(s *seats, name, argv0 string, args ...string) (pid int, err error) {
 	log, err := os.OpenFile(filepath.Join(e.dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err
@@ -233,7 +242,7 @@ func (e *e2e) startLogged(name, argv0 string, args ...string) (pid int, err erro
 	cmd := exec.Command(argv0, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = e.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setsid: e.opts.sessions}
-	if err := cmd.Start(); err != nil {
+	if err := s.start(cmd); err != nil {
 		return 0, fmt.Errorf("start %s: %w", argv0, err)
 	}
 	ended := make(chan struct{})

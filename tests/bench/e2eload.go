@@ -137,7 +137,7 @@ func (e *e2e) compare() error {
 }
 
 func (e *e2e) saturated(m *measured) {
-	e.printf("  closed loop, %d connections, all processes on the same processors\n", m.run.Conns)
+	e.printf("  closed loop, %d connections, %s\n", m.run.Conns, e.seats.told("HAProxy", "all else"))
 	relative, share := series{}, series{}
 	for _, n := range m.names {
 		relative[n] = m.rate.ratios(n, none)

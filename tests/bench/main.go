@@ -27,6 +27,7 @@ type options struct {
 	nodeTime   time.Duration
 	backend    string
 	sessions   bool
+	free       bool
 	beside     []int
 }
 
@@ -65,6 +66,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.profiles, "profile", "", "a folder for CPU profiles of the agents at 1 and 8 connections, taken in turns of their own")
 	f.StringVar(&o.backend, "backend", "", "the server behind HAProxy: nginx or go (nginx if it is installed)")
 	f.BoolVar(&o.sessions, "sessions", false, "every process in a session of its own, which the kernel may share the processors out among (sched(7), autogroup)")
+	f.BoolVar(&o.free, "free", false, "leave it to the kernel which processors the agents of raw SPOP, and HAProxy, run on")
 	beside := f.String("beside", "0,2,4", "busy loops beside HAProxy and agent in the part crowded")
 	transport := f.String("transport", "unix", "of raw SPOP: unix, tcp or unix,tcp")
 	loads := f.String("load", "loops", "of raw SPOP: loops (an event loop for each processor), goroutines (one for each connection) or loops,goroutines")

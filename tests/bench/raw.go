@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -26,21 +27,41 @@ type raw struct {
 	*report
 	opts   options
 	dir    string
+	seats  *seats
 	agents map[string]*agentProc
 }
 
 func runRaw(rep *report, o options, dir string) error {
+	seats, err := shareOut(o.free, runtime.NumCPU()/2)
+	if err != nil {
+		return err
+	}
 	for _, transport := range o.transports {
-		r := raw{report: rep, opts: o, dir: dir, agents: map[string]*agentProc{}}
-		if err := r.start(transport); err != nil {
-			return err
-		}
-		err := r.compare(transport)
-		for _, a := range r.agents {
-			a.stop()
-		}
-		if err != nil {
+		r := raw{report: rep, opts: o, dir: dir, seats: seats, agents: map[string]*agentProc{}}
+		if err := r.compare(transport); err != nil {
 			return fmt.Errorf("raw SPOP over %s: %w", transport, err)
+		}
+	}
+	return nil
+}
+
+func (r *raw) stop() {
+	for _, a := range r.agents {
+		a.stop()
+	}
+	clear(r.agents)
+}
+
+// sittings is rounds with new agents now and then.
+func (r *raw) sittings(transport string, f func(who string) error) error {
+	for left := r.opts.rounds; left > 0; left -= sitting {
+		err := r.start(transport)
+		if err == nil {
+			err = rounds(min(left, sitting), contestants, f)
+		}
+		r.stop()
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -55,7 +76,7 @@ func (r *raw) start(transport string) error {
 				return err
 			}
 		}
-		a, err := startAgent(kind, addr)
+		a, err := startSeatedAgent(r.seats, kind, addr)
 		if err != nil {
 			return err
 		}
@@ -72,13 +93,19 @@ func (r *raw) compare(transport string) error {
 	if transport != "unix" {
 		suffix = "/" + transport
 	}
+	err := r.seats.take()
 	for _, by := range r.opts.loads {
 		for _, conns := range connCounts {
-			if err := r.pipelined(transport, suffix, by, conns); err != nil {
-				return err
+			if err == nil {
+				err = r.pipelined(transport, suffix, by, conns)
 			}
 		}
 	}
+	if err = firstOf(err, r.seats.leave()); err != nil {
+		return err
+	}
+	// With one frame in flight, only one of the two has something to do at a time: the kernel knows best where.
+	r.seats = nil
 	return r.roundTrips(transport, suffix)
 }
 
@@ -103,9 +130,9 @@ func (r *raw) pipelined(transport, suffix, by string, conns int) error {
 		sent.goroutines, more = true, ", sent by goroutines"
 		suffix += "/" + goroutines
 	}
-	r.printf("\n== SPOP over %s, %d in flight on each of %d connections%s\n", transport, window, conns, more)
+	r.printf("\n== SPOP over %s, %d in flight on each of %d connections%s (%s)\n", transport, window, conns, more, r.seats.told("the agent", "the load"))
 	speed, cpu, loads, allocs := series{}, series{}, series{}, series{}
-	err := rounds(r.opts.rounds, contestants, func(who string) error {
+	err := r.sittings(transport, func(who string) error {
 		s, err := pipelined(r.agents[who], sent)
 		speed.add(who, s.perSecond)
 		cpu.add(who, s.cpuMicros)
@@ -131,15 +158,19 @@ func (r *raw) pipelined(transport, suffix, by string, conns int) error {
 		r.goal("CPU per frame <= 1/15 of negasus (>= 15 x)"+with, price, 15, false)
 		r.goal("0 allocations per frame (< 0.001)"+with, allocs[ours], 0.001, true)
 	}
-	return r.profile(sent)
+	return r.profile(transport, sent)
 }
 
 // profile gives each contestant one more turn, with a CPU profile.
-func (r *raw) profile(sent rawLoad) error {
+func (r *raw) profile(transport string, sent rawLoad) error {
 	if r.opts.profiles == "" || sent.conns == 40 || sent.goroutines {
 		return nil
 	}
 	sent.long = 3 * time.Second
+	defer r.stop()
+	if err := r.start(transport); err != nil {
+		return err
+	}
 	for _, who := range contestants {
 		a := r.agents[who]
 		if _, err := a.ask("profile " + filepath.Join(r.opts.profiles, fmt.Sprintf("%s-%d.pprof", who, sent.conns))); err != nil {
@@ -158,7 +189,7 @@ func (r *raw) profile(sent rawLoad) error {
 func (r *raw) roundTrips(transport, suffix string) error {
 	r.printf("\n== SPOP over %s, one frame in flight on one connection\n", transport)
 	p50, p99, cpu := series{}, series{}, series{}
-	err := rounds(r.opts.rounds, contestants, func(who string) error {
+	err := r.sittings(transport, func(who string) error {
 		s, err := roundTrips(r.agents[who], rawWarm, r.opts.slot)
 		p50.add(who, s.p50)
 		p99.add(who, s.p99)

@@ -87,7 +87,7 @@ type crew struct {
 func newCrew(a *agentProc, o rawLoad) (*crew, error) {
 	c := &crew{}
 	if !o.goroutines {
-		c.loops = min(o.conns, runtime.NumCPU())
+		c.loops = min(o.conns, runtime.GOMAXPROCS(0))
 	}
 	c.errs = make(chan error, o.conns)
 	for i := range o.conns {
