@@ -53,12 +53,9 @@ func runE2E(rep *report, o options, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := seats.take(); err != nil {
-		return err
-	}
-	e := &e2e{report: rep, opts: o, dir: dir, seats: seats, scenarios: map[string]*scenario{}}
+	e := &e2e{report: rep, opts: o, dir: dir, scenarios: map[string]*scenario{}}
 	defer e.close()
-	if err := firstOf(e.compare(), seats.leave()); err != nil {
+	if err := e.compare(seats); err != nil {
 		return fmt.Errorf("through HAProxy: %w", err)
 	}
 	return nil

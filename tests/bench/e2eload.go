@@ -108,32 +108,48 @@ func (m *measured) rounds(e *e2e, n int) error {
 	})
 }
 
-// compare puts every load on every scenario, some rounds with the same processes, then with new ones.
-func (e *e2e) compare() error {
-	var loads []*measured
+// compare puts every load on every scenario. In the open loop there is little to do, and the kernel knows best where.
+func (e *e2e) compare(seats *seats) error {
+	var closed []*measured
 	for _, conns := range closedLoops {
-		loads = append(loads, newMeasured(httpRun{Conns: conns}, none, peer, ours, normal, limit, sampled))
+		closed = append(closed, newMeasured(httpRun{Conns: conns}, none, peer, ours, normal, limit, sampled))
 	}
-	loads = append(loads, newMeasured(httpRun{Conns: 8, Rate: openRate}, none, peer, ours, normal, limit))
+	open := newMeasured(httpRun{Conns: 8, Rate: openRate}, none, peer, ours, normal, limit)
+	e.seats = seats
+	err := seats.take()
 	what := ""
+	if err == nil {
+		what, err = e.sittings(closed...)
+	}
+	if err = firstOf(err, seats.leave()); err != nil {
+		return err
+	}
+	e.printf("\n== Through HAProxy (%s)\n", what)
+	for _, m := range closed {
+		e.saturated(m)
+	}
+	e.seats = nil
+	if _, err := e.sittings(open); err != nil {
+		return err
+	}
+	e.open(open)
+	return nil
+}
+
+// sittings puts the loads, which are of the same scenarios, on all of these, some rounds with the same processes, then with new ones.
+func (e *e2e) sittings(loads ...*measured) (what string, err error) {
 	for left := e.opts.e2eRounds; left > 0; left -= sitting {
-		var err error
-		if what, err = e.start(none, peer, ours, normal, limit, sampled); err != nil {
-			return err
+		if what, err = e.start(loads[0].names...); err != nil {
+			return "", err
 		}
 		for _, m := range loads {
 			if err := m.rounds(e, min(left, sitting)); err != nil {
-				return err
+				return "", err
 			}
 		}
 		e.close()
 	}
-	e.printf("\n== Through HAProxy (%s)\n", what)
-	for _, m := range loads[:len(closedLoops)] {
-		e.saturated(m)
-	}
-	e.open(loads[len(closedLoops)])
-	return nil
+	return what, nil
 }
 
 func (e *e2e) saturated(m *measured) {

@@ -12,8 +12,8 @@ import (
 )
 
 // seats shares the processors out: own are those of the process that is compared, rest those of everything else, which begin with this
-// process. Where the kernel may move all of them about, the same two processes make half as many frames when it puts them on one
-// processor, and which of them it does that to changes from moment to moment.
+// process. Left to the kernel, two processes that wake each other have one processor now and one each then, which with one connection
+// makes a factor of three from round to round; docs/benchmarks.md has figures of both.
 type seats struct {
 	own, rest, all unix.CPUSet
 	// free leaves it to the kernel.
