@@ -101,8 +101,8 @@ func TestUnicorn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, rig, "config.ru", "run lambda { |env| sleep 25 if env['QUERY_STRING'] != ''; [200, {'Content-Type' => 'text/plain'}, ['ok']] }\n")
-	conf := write(t, rig, "unicorn.rb", fmt.Sprintf("worker_processes 5\nlisten %q\nworking_directory %q\n", addr, rig.Dir))
+	rig.MustWrite(t, "config.ru", "run lambda { |env| sleep 25 if env['QUERY_STRING'] != ''; [200, {'Content-Type' => 'text/plain'}, ['ok']] }\n")
+	conf := rig.MustWrite(t, "unicorn.rb", fmt.Sprintf("worker_processes 5\nlisten %q\nworking_directory %q\n", addr, rig.Dir))
 	if _, err := rig.Start("unicorn", nil, "unicorn", "-c", conf, rig.Path("config.ru")); err != nil {
 		t.Fatal(err)
 	}
@@ -116,13 +116,13 @@ func TestPHPFPM(t *testing.T) {
 	t.Parallel()
 	harness.Need(t, "php-fpm8.2")
 	rig := harness.ForTest(t)
-	script := write(t, rig, "slow.php", "<?php sleep(25);\n")
+	script := rig.MustWrite(t, "slow.php", "<?php sleep(25);\n")
 	sock := rig.Path("fpm.sock")
 	user := ""
 	if os.Getuid() == 0 {
 		user = "user = root\n"
 	}
-	conf := write(t, rig, "fpm.conf", fmt.Sprintf("[global]\nerror_log = %s\n[shop]\n%slisten = %s\npm = static\npm.max_children = 5\n",
+	conf := rig.MustWrite(t, "fpm.conf", fmt.Sprintf("[global]\nerror_log = %s\n[shop]\n%slisten = %s\npm = static\npm.max_children = 5\n",
 		rig.Path("fpm.log"), user, sock))
 	if _, err := rig.Start("fpm", nil, "php-fpm8.2", "-F", "-R", "-y", conf); err != nil {
 		t.Fatal(err)
@@ -143,15 +143,6 @@ func fastCGI(script string) string {
 		params += string([]byte{byte(len(p[0])), byte(len(p[1]))}) + p[0] + p[1]
 	}
 	return record(1, "\x00\x01\x00\x00\x00\x00\x00\x00") + record(4, params) + record(4, "") + record(5, "")
-}
-
-func write(t *testing.T, rig *harness.Rig, name, text string) string {
-	t.Helper()
-	path, err := rig.Write(name, text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // What this source cannot know, as docs/app-servers.md says: idle connections that are kept open count as busy, and threads take

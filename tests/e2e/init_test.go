@@ -30,7 +30,7 @@ func TestInitOnDebianFromBeginningToEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	haproxyCfg := write(t, rig, "haproxy.cfg", debianGlobal(rig)+fmt.Sprintf(`
+	haproxyCfg := rig.MustWrite(t, "haproxy.cfg", debianGlobal(rig)+fmt.Sprintf(`
 frontend web
 	bind %s
 	use_backend blog if { path_beg /blog }
@@ -55,8 +55,8 @@ backend mail
 	mode tcp
 	server m1 127.0.0.1:25
 `, front, shop, parked, blog, listen, blog))
-	nginxConf := write(t, rig, "nginx.conf", rig.NginxMain("nginx", "    include conf.d/*.conf;\n"))
-	site := write(t, rig, "conf.d/site.conf", fmt.Sprintf(`upstream shop {
+	nginxConf := rig.MustWrite(t, "nginx.conf", rig.NginxMain("nginx", "    include conf.d/*.conf;\n"))
+	site := rig.MustWrite(t, "conf.d/site.conf", fmt.Sprintf(`upstream shop {
     keepalive 8; # } not the end
     server %s weight=3;
     server %s down;
@@ -91,7 +91,7 @@ server { listen %s; location / { proxy_pass http://shop; } }
 	shell(t, rig, commands(t, printed, "1. HAProxy", "2. nginx", "sed"))
 	unchanged(t, "sed a second time", map[string]string{haproxyCfg: inserted})
 	cfg := out + "/tidegate.cfg"
-	whole := write(t, rig, "whole.cfg", inserted+"# tidegate begin\n"+contents(t, cfg)[cfg]+"# tidegate end\n")
+	whole := rig.MustWrite(t, "whole.cfg", inserted+"# tidegate begin\n"+contents(t, cfg)[cfg]+"# tidegate end\n")
 	if said, err := harness.CheckHAProxy(whole); err != nil {
 		t.Errorf("with tidegate.cfg at the end instead of a second -f: %v\n%s", err, said)
 	}
@@ -114,7 +114,7 @@ func runInstalled(t *testing.T, rig *harness.Rig, haproxyCfg, out, front, listen
 	before, rest, _ := strings.Cut(config, "\n# The only file of nginx's")
 	_, rest, _ = strings.Cut(rest, "\n# The machines")
 	config = strings.Replace(before+"\n# The machines"+rest, "    nginx_upstream:\n      name: \"shop\"\n      keepalive: 8\n", "", 1)
-	yaml := write(t, rig, "run.yaml", config)
+	yaml := rig.MustWrite(t, "run.yaml", config)
 	controller, err := rig.Start("tidegate", nil, binaryPath, "run", "-c", yaml)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestInitNginxAlone(t *testing.T) {
 	t.Parallel()
 	rig := harness.ForTest(t)
 	web, one, two := addr(t, rig), origin(t), origin(t)
-	nginxConf := write(t, rig, "nginx.conf", rig.NginxMain("nginx", fmt.Sprintf(`    upstream shop { # one
+	nginxConf := rig.MustWrite(t, "nginx.conf", rig.NginxMain("nginx", fmt.Sprintf(`    upstream shop { # one
         keepalive 8; least_conn;
         server %s weight=3;
         server %s;
@@ -205,7 +205,7 @@ func TestInitNginxAlone(t *testing.T) {
 	}
 	resp.Body.Close()
 	file := out + "/tidegate.yaml"
-	yaml := write(t, rig, "run.yaml", strings.NewReplacer("unix:/run/tidegate/api.sock", "unix:"+rig.Path("api.sock"), "/var/lib/tidegate", rig.Path("state")).Replace(contents(t, file)[file]))
+	yaml := rig.MustWrite(t, "run.yaml", strings.NewReplacer("unix:/run/tidegate/api.sock", "unix:"+rig.Path("api.sock"), "/var/lib/tidegate", rig.Path("state")).Replace(contents(t, file)[file]))
 	controller, err := rig.Start("tidegate", nil, binaryPath, "run", "-c", yaml)
 	if err != nil {
 		t.Fatal(err)
@@ -253,10 +253,10 @@ func TestInitInOtherSurroundings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rig := harness.ForTest(t)
 			out := rig.Path("deep", "out")
-			files := []string{write(t, rig, "haproxy.cfg", c.haproxy)}
+			files := []string{rig.MustWrite(t, "haproxy.cfg", c.haproxy)}
 			args := append([]string{"--haproxy", files[0], "--out", out, "--haproxy-dir", out}, c.args...)
 			if c.nginx != "" {
-				files = append(files, write(t, rig, "nginx.conf", rig.NginxMain("nginx", c.nginx)))
+				files = append(files, rig.MustWrite(t, "nginx.conf", rig.NginxMain("nginx", c.nginx)))
 				args = append(args, "--nginx", files[1])
 			}
 			was := contents(t, files...)
@@ -279,7 +279,7 @@ func TestInitForNodeAgents(t *testing.T) {
 	harness.Need(t, "haproxy")
 	rig := harness.ForTest(t)
 	out := rig.Path("out")
-	cfg := write(t, rig, "haproxy.cfg", shortHead+`backend shop
+	cfg := rig.MustWrite(t, "haproxy.cfg", shortHead+`backend shop
     default-server weight 100 disabled
     server s1 10.0.0.1:8001 enabled
     server s2 10.0.0.2:8001
@@ -309,15 +309,15 @@ backend blog
 
 func TestInitRefusals(t *testing.T) {
 	rig := harness.ForTest(t)
-	good := write(t, rig, "good.cfg", shortHead+"backend shop\n    server s1 127.0.0.1:8001 weight 100\n")
-	broken := write(t, rig, "broken.cfg", shortHead+"backend \"shop\n")
-	tcp := write(t, rig, "tcp.cfg", "backend mail\n    server m1 127.0.0.1:25\n")
-	none := write(t, rig, "none.cfg", shortHead)
-	nginx := write(t, rig, "nginx.conf", "events { }\nhttp {\x00}\n")
-	bare := write(t, rig, "bare.conf", "events { }\nhttp { }\n")
-	deep := write(t, rig, "deep.conf", strings.Repeat("a{", 1_000_000))
+	good := rig.MustWrite(t, "good.cfg", shortHead+"backend shop\n    server s1 127.0.0.1:8001 weight 100\n")
+	broken := rig.MustWrite(t, "broken.cfg", shortHead+"backend \"shop\n")
+	tcp := rig.MustWrite(t, "tcp.cfg", "backend mail\n    server m1 127.0.0.1:25\n")
+	none := rig.MustWrite(t, "none.cfg", shortHead)
+	nginx := rig.MustWrite(t, "nginx.conf", "events { }\nhttp {\x00}\n")
+	bare := rig.MustWrite(t, "bare.conf", "events { }\nhttp { }\n")
+	deep := rig.MustWrite(t, "deep.conf", strings.Repeat("a{", 1_000_000))
 	// Somebody's own file, in the place of one of ours.
-	mine := write(t, rig, "full/tidegate.yaml", "mine\n")
+	mine := rig.MustWrite(t, "full/tidegate.yaml", "mine\n")
 	for name, c := range map[string]struct {
 		args []string
 		want string

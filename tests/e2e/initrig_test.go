@@ -167,12 +167,3 @@ func addr(t *testing.T, rig *harness.Rig) string {
 	}
 	return a
 }
-
-func write(t *testing.T, rig *harness.Rig, name, text string) string {
-	t.Helper()
-	path, err := rig.Write(name, text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}

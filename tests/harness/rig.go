@@ -118,6 +118,16 @@ func (r *Rig) Write(name, text string) (string, error) {
 	return p, nil
 }
 
+// MustWrite is Write, and ends the test when that fails.
+func (r *Rig) MustWrite(t TB, name, text string) (path string) {
+	t.Helper()
+	path, err := r.Write(name, text)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return path
+}
+
 // Port returns a TCP port on 127.0.0.1 that is free now and that this rig has not given out before. It is below those that the kernel
 // gives to connections, where it can be: another program's connection would otherwise take it now and then, before the one it
 // is for binds it.
