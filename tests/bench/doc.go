@@ -11,7 +11,8 @@
 //	ours-normal  ours without SCHED_BATCH (through HAProxy only)
 //
 // Each contestant is a process of its own (this program, started again under another role), so that processor time and
-// allocations are its own. Raw SPOP is made by this process; requests through HAProxy by one more.
+// allocations are its own. Raw SPOP is made by this process; requests through HAProxy by one more. Where they are kept busy, what is
+// compared (the agent in raw SPOP, HAProxy in front of a server) has processors of its own, unless -free is given.
 //
 // # How
 //
